@@ -1,0 +1,194 @@
+/* See json.h. */
+#include "proto/base/json.h"
+
+#include "proto/base/utf8.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void json_init(struct json *j, struct buf *out)
+{
+	*j = (struct json){.out = out};
+}
+
+static void json_before_value(struct json *j)
+{
+	if (j->comma)
+		(void)buf_add_byte(j->out, ','); /* errors stay in the buf */
+	j->comma = true;
+}
+
+static void json_open(struct json *j, uint8_t bracket)
+{
+	assert(j->depth < JSON_DEPTH_MAX);
+	json_before_value(j);
+	(void)buf_add_byte(j->out, bracket);
+	j->depth++;
+	j->comma = false;
+}
+
+static void json_close(struct json *j, uint8_t bracket)
+{
+	assert(j->depth > 0);
+	(void)buf_add_byte(j->out, bracket);
+	j->depth--;
+	j->comma = true;
+}
+
+void json_object(struct json *j)
+{
+	json_open(j, '{');
+}
+
+void json_object_end(struct json *j)
+{
+	json_close(j, '}');
+}
+
+void json_array(struct json *j)
+{
+	json_open(j, '[');
+}
+
+void json_array_end(struct json *j)
+{
+	json_close(j, ']');
+}
+
+void json_key(struct json *j, struct span key)
+{
+	json_string(j, key);
+	(void)buf_add_byte(j->out, ':');
+	j->comma = false;
+}
+
+void json_key_text(struct json *j, const char *key)
+{
+	json_key(j, span_of_text(key));
+}
+
+void json_raw(struct json *j, struct span json_value)
+{
+	json_before_value(j);
+	(void)buf_add(j->out, json_value.at, json_value.len);
+}
+
+void json_null(struct json *j)
+{
+	json_raw(j, SPAN_LITERAL("null"));
+}
+
+void json_bool(struct json *j, bool value)
+{
+	json_raw(j, value ? SPAN_LITERAL("true") : SPAN_LITERAL("false"));
+}
+
+void json_int(struct json *j, int64_t value)
+{
+	json_before_value(j);
+	(void)buf_printf(j->out, "%lld", (long long)value);
+}
+
+void json_uint(struct json *j, uint64_t value)
+{
+	json_before_value(j);
+	(void)buf_printf(j->out, "%llu", (unsigned long long)value);
+}
+
+size_t json_format_double(char ret_text[JSON_DOUBLE_MAX], double value)
+{
+	int len = 0;
+
+	if (isnan(value))
+		return (size_t)snprintf(ret_text, JSON_DOUBLE_MAX, "NaN");
+	if (isinf(value))
+		return (size_t)snprintf(ret_text, JSON_DOUBLE_MAX,
+					value < 0 ? "-Infinity" : "Infinity");
+	for (int digits = 15; digits <= 17; digits++) {
+		double back;
+
+		len = snprintf(ret_text, JSON_DOUBLE_MAX, "%.*g", digits, value);
+		back = strtod(ret_text, NULL);
+		if (memcmp(&back, &value, sizeof(back)) == 0)
+			break;
+	}
+	return (size_t)len;
+}
+
+void json_double(struct json *j, double value)
+{
+	char text[JSON_DOUBLE_MAX];
+	size_t len = json_format_double(text, value);
+
+	json_raw(j, (struct span){.at = (const uint8_t *)text, .len = len});
+}
+
+static void json_escape_ascii(struct buf *out, uint8_t c)
+{
+	switch (c) {
+	case '"': (void)buf_add_text(out, "\\\""); return;
+	case '\\': (void)buf_add_text(out, "\\\\"); return;
+	case '\n': (void)buf_add_text(out, "\\n"); return;
+	case '\r': (void)buf_add_text(out, "\\r"); return;
+	case '\t': (void)buf_add_text(out, "\\t"); return;
+	default: (void)buf_printf(out, "\\u%04x", c); return;
+	}
+}
+
+/* Length of the run of bytes at the start of s that need nothing done; a character is never cut. */
+static size_t json_plain_run(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.len) {
+		uint8_t c = s.at[n];
+		unsigned len;
+
+		if (c < 0x20 || c == '"' || c == '\\')
+			break;
+		if (c < 0x80) {
+			n++;
+			continue;
+		}
+		len = utf8_char_len((struct span){.at = s.at + n, .len = s.len - n});
+		if (len == 0)
+			break;
+		n += len;
+	}
+	return n;
+}
+
+void json_escape(struct buf *out, struct span text)
+{
+	while (text.len > 0 && out->error == 0) {
+		size_t plain = json_plain_run(text);
+
+		(void)buf_add(out, text.at, plain);
+		text.at += plain;
+		text.len -= plain;
+		if (text.len == 0)
+			break;
+		if (text.at[0] < 0x80)
+			json_escape_ascii(out, text.at[0]);
+		else
+			(void)buf_add_text(out, "\xef\xbf\xbd"); /* U+FFFD */
+		text.at++;
+		text.len--;
+	}
+}
+
+void json_string(struct json *j, struct span text)
+{
+	json_before_value(j);
+	(void)buf_add_byte(j->out, '"');
+	json_escape(j->out, text);
+	(void)buf_add_byte(j->out, '"');
+}
+
+void json_text(struct json *j, const char *text)
+{
+	json_string(j, span_of_text(text));
+}

@@ -1,0 +1,50 @@
+/* Writes JSON into a buf, with the three tokens that W&B takes beyond the standard: NaN, Infinity,
+ * -Infinity (research: wire/wandb-models 4.1). Commas and colons come by themselves; the first error stays
+ * in the buf. Reading JSON is not ours: jansson does it where it is needed. */
+#pragma once
+
+#include "proto/base/buf.h"
+
+enum {
+	JSON_DEPTH_MAX = 64
+};
+
+/* Embeddable; `out` is borrowed for the life of the writer. */
+struct json {
+	struct buf *out;
+	unsigned depth;
+	bool comma; /* the next value needs one */
+};
+
+void json_init(struct json *j, struct buf *out);
+
+void json_object(struct json *j);
+void json_object_end(struct json *j);
+void json_array(struct json *j);
+void json_array_end(struct json *j);
+
+void json_key(struct json *j, struct span key);
+void json_key_text(struct json *j, const char *key);
+
+void json_null(struct json *j);
+void json_bool(struct json *j, bool value);
+void json_int(struct json *j, int64_t value);
+void json_uint(struct json *j, uint64_t value);
+/* The shortest of %.15g %.16g %.17g that reads back equal; whole numbers without a point, as W&B's
+ * own client prints them. */
+void json_double(struct json *j, double value);
+/* Escapes quotes, backslashes and control characters; other text stays as it is. Bytes that are not UTF-8
+ * become U+FFFD each. */
+void json_string(struct json *j, struct span text);
+void json_text(struct json *j, const char *text);
+/* Text that is already JSON, one value. */
+void json_raw(struct json *j, struct span json_value);
+
+/* Room for the longest double and a NUL. */
+enum {
+	JSON_DOUBLE_MAX = 32
+};
+size_t json_format_double(char ret_text[JSON_DOUBLE_MAX], double value);
+
+/* The escaped text without the quotes around it. */
+void json_escape(struct buf *out, struct span text);

@@ -1,0 +1,55 @@
+/* See rng.h. */
+#include "proto/base/rng.h"
+
+#include <errno.h>
+#include <sys/random.h>
+
+int rng_bytes(void *ret_bytes, size_t len)
+{
+	uint8_t *at = ret_bytes;
+
+	while (len > 0) {
+		ssize_t n = getrandom(at, len, 0);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			at += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+int rng_base36(char *ret_text, size_t len)
+{
+	static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+
+	for (size_t i = 0; i < len; i++) {
+		uint8_t byte;
+		int r;
+
+		do { /* 252 = 7 * 36: above it the digits would not be equally likely */
+			r = rng_bytes(&byte, 1);
+			if (r < 0)
+				return r;
+		} while (byte >= 252);
+		ret_text[i] = digits[byte % 36];
+	}
+	ret_text[len] = '\0';
+	return 0;
+}
+
+uint64_t rng_next(struct rng *r)
+{
+	uint64_t z = r->state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+uint64_t rng_below(struct rng *r, uint64_t below)
+{
+	return below == 0 ? 0 : rng_next(r) % below;
+}
