@@ -1,6 +1,6 @@
-/* The frame of both sockets: a msgpack `bin` object whose length is known before its bytes, holding one
- * array [kind, seq, body]. Reading accepts bin 8, 16 and 32; writing always uses bin 32 and a 64-bit seq, so
- * that both stand at fixed places. PROTOCOL.md section 2. Any thread. */
+/* The frame of both sockets: a msgpack `bin` object whose length is known before its bytes, holding
+ * one array [kind, seq, body]. Reading accepts bin 8, 16 and 32; writing always uses bin 32 and a
+ * 64-bit seq, so that both stand at fixed places. PROTOCOL.md section 2. Any thread. */
 #pragma once
 
 #include "proto/base/buf.h"
@@ -17,13 +17,13 @@ enum frame_status {
 	FRAME_BAD,       /* not a bin object */
 };
 
-/* Looks at the start of `in`. FRAME_READY: *ret_payload borrows from `in`, *ret_size is what the whole frame
- * takes. Otherwise both stay untouched. */
+/* Looks at the start of `in`. FRAME_READY: *ret_payload borrows from `in`, *ret_size is what the
+ * whole frame takes. Otherwise both stay untouched. */
 enum frame_status frame_next(struct span in, size_t max_payload, struct span *ret_payload,
 			     size_t *ret_size);
 
-/* Begins a frame [kind, seq, {pairs ...}] at the end of `out` and readies *ret_pack for the pairs; frame_close()
- * with the returned position writes the length. Errors stay in the buf. */
+/* Begins a frame [kind, seq, {pairs ...}] at the end of `out` and readies *ret_pack for the pairs;
+ * frame_close() with the returned position writes the length. Errors stay in the buf. */
 size_t frame_open(struct buf *out, struct pack *ret_pack, const char *kind, uint64_t seq,
 		  size_t pairs);
 void frame_close(struct buf *out, size_t at);

@@ -13,7 +13,8 @@
 #define LIST      FIELD_ARRAY
 #define OPT(type) ((type) | FIELD_NIL)
 
-/* in every stored record: which run, when the call was made (microseconds since 1970), which blobs it names */
+/* in every stored record: which run, when the call was made (microseconds since 1970), which blobs
+ * it names */
 #define OF_RUN                                                                                     \
 	{"run", STR, true},                                                                        \
 	{                                                                                          \

@@ -1,6 +1,6 @@
-/* The kinds of frames on the record socket, and what each field of their bodies must be. One table: the
- * daemon checks by it, PROTOCOL.md section 4 describes it, a test compares the two. Adding a kind or a field is
- * compatible: unknown fields are ignored, unknown kinds rejected one by one. */
+/* The kinds of frames on the record socket, and what each field of their bodies must be. One table:
+ * the daemon checks by it, PROTOCOL.md section 4 describes it, a test compares the two. Adding a
+ * kind or a field is compatible: unknown fields are ignored, unknown kinds rejected one by one. */
 #pragma once
 
 #include "proto/base/buf.h"
@@ -29,13 +29,15 @@ enum kind {
 	KIND_ACK,
 	KIND_REJECT,
 	KIND_NOTICE,
-	/* made by the daemon itself, never on the wire: a producer is gone (docs/ARCHITECTURE.md, presence) */
+	/* made by the daemon itself, never on the wire: a producer is gone (docs/ARCHITECTURE.md,
+	 * presence) */
 	KIND_GONE,
 	KIND_COUNT,
 	KIND_UNKNOWN = KIND_COUNT,
 };
 
-/* Which stream of its run a stored record belongs to; also the order of precedence when it is sent. */
+/* Which stream of its run a stored record belongs to; also the order of precedence when it is sent.
+ */
 enum record_class {
 	CLASS_METRICS,
 	CLASS_BULK,

@@ -95,9 +95,8 @@ static double real_of(const uint8_t *p, unsigned bytes)
 static struct mp_value signed_value(uint64_t raw, unsigned bytes)
 {
 	unsigned shift = 64 - bytes * 8;
-	int64_t v =
-		(int64_t)(raw << shift) >>
-		shift; /* the sign of the narrow number spreads (gcc and clang shift arithmetically) */
+	int64_t v = (int64_t)(raw << shift) >> shift; /* the sign of the narrow number spreads (gcc
+							 and clang shift arithmetically) */
 
 	if (v >= 0)
 		return (struct mp_value){.type = MP_UINT, .natural = (uint64_t)v};

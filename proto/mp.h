@@ -1,7 +1,7 @@
-/* Reads msgpack without building anything: a cursor that yields one token at a time, and a skip over a
- * whole value that checks it on the way. Bounded, iterative, no allocation; 3 times as fast as a tree here
- * (docs/BENCHMARKS.md). Writing msgpack is msgpack-c's (pack.h). Any thread.
- * Format: the msgpack specification, msgpack.org. */
+/* Reads msgpack without building anything: a cursor that yields one token at a time, and a skip
+ * over a whole value that checks it on the way. Bounded, iterative, no allocation; 3 times as fast
+ * as a tree here (docs/BENCHMARKS.md). Writing msgpack is msgpack-c's (pack.h). Any thread. Format:
+ * the msgpack specification, msgpack.org. */
 #pragma once
 
 #include "proto/base/buf.h"
@@ -60,19 +60,22 @@ enum {
 	MP_DEPTH_MAX = 64
 };
 
-/* Moves over one whole value. 0; -ENODATA, -EBADMSG as above; -E2BIG: deeper or more than the limits
- * allow, or a key is longer. The cursor stays on error. limits NULL: only depth is checked (trusted bytes). */
+/* Moves over one whole value. 0; -ENODATA, -EBADMSG as above; -E2BIG: deeper or more than the
+ * limits allow, or a key is longer. The cursor stays on error. limits NULL: only depth is checked
+ * (trusted bytes). */
 int mp_skip(struct mp *m, const struct mp_limits *limits);
 
 /* The bytes of the next whole value, and the cursor behind it. As mp_skip() without limits. */
 int mp_take(struct mp *m, struct span *ret);
 
-/* In the map at the cursor (not moved), the value of key. 0 and ret_value; -ENOENT: a map without it; -EBADMSG: no map. */
+/* In the map at the cursor (not moved), the value of key. 0 and ret_value; -ENOENT: a map without
+ * it; -EBADMSG: no map. */
 int mp_find(struct mp map, const char *key, struct mp_value *ret_value);
 /* The same, the value's bytes whole. */
 int mp_find_span(struct mp map, const char *key, struct span *ret);
 
-/* Reads of single fields of a map: the value when it is there and of the type, else the fallback. */
+/* Reads of single fields of a map: the value when it is there and of the type, else the fallback.
+ */
 struct span mp_get_str(struct mp map, const char *key); /* fallback: .at == NULL */
 struct span mp_get_bin(struct mp map, const char *key); /* the same */
 uint64_t mp_get_uint(struct mp map, const char *key, uint64_t fallback);

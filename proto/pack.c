@@ -1,4 +1,5 @@
-/* See pack.h. The packer's own return values are dropped: its only failure is the buf's, which keeps it. */
+/* See pack.h. The packer's own return values are dropped: its only failure is the buf's, which
+ * keeps it. */
 #include "proto/pack.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Writes msgpack with msgpack-c's packer into a buf. The buf remembers the first failure, so a message is
- * written whole and checked once. One owner at a time. */
+/* Writes msgpack with msgpack-c's packer into a buf. The buf remembers the first failure, so a
+ * message is written whole and checked once. One owner at a time. */
 #pragma once
 
 #include "proto/base/buf.h"

@@ -1,5 +1,6 @@
-/* One frame's payload, checked: [kind, seq, body] against the table in kind.h and the limits in limits.h. What
- * passes here is stored as it came and may later be read without further checks of form. Any thread. */
+/* One frame's payload, checked: [kind, seq, body] against the table in kind.h and the limits in
+ * limits.h. What passes here is stored as it came and may later be read without further checks of
+ * form. Any thread. */
 #pragma once
 
 #include "proto/kind.h"
@@ -16,14 +17,15 @@ struct record {
 	uint64_t time_us;  /* `t`, 0 when absent */
 };
 
-/* Why a payload was refused: `code` goes to the client and into counters, `text` is for people and names
- * the field. Both are empty when the record is fine. */
+/* Why a payload was refused: `code` goes to the client and into counters, `text` is for people and
+ * names the field. Both are empty when the record is fine. */
 struct record_fault {
 	const char *code; /* malformed, too_big, unknown_kind, bad_field, missing_field */
 	char text[160];
 };
 
-/* 0 and *ret; or -EBADMSG and *ret_fault. ret->seq is set in both cases when it could be read, else 0, and ret->kind too. */
+/* 0 and *ret; or -EBADMSG and *ret_fault. ret->seq is set in both cases when it could be read, else
+ * 0, and ret->kind too. */
 int record_parse(struct span payload, struct record *ret, struct record_fault *ret_fault);
 /* The same for what the daemon sends to a client. */
 int record_parse_answer(struct span payload, struct record *ret, struct record_fault *ret_fault);

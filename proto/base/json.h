@@ -1,6 +1,6 @@
 /* Writes JSON into a buf, with the three tokens that W&B takes beyond the standard: NaN, Infinity,
- * -Infinity (research: wire/wandb-models 4.1). Commas and colons come by themselves; the first error stays
- * in the buf. Reading JSON is not ours: jansson does it where it is needed. */
+ * -Infinity (research: wire/wandb-models 4.1). Commas and colons come by themselves; the first
+ * error stays in the buf. Reading JSON is not ours: jansson does it where it is needed. */
 #pragma once
 
 #include "proto/base/buf.h"
@@ -33,8 +33,8 @@ void json_uint(struct json *j, uint64_t value);
 /* The shortest of %.15g %.16g %.17g that reads back equal; whole numbers without a point, as W&B's
  * own client prints them. */
 void json_double(struct json *j, double value);
-/* Escapes quotes, backslashes and control characters; other text stays as it is. Bytes that are not UTF-8
- * become U+FFFD each. */
+/* Escapes quotes, backslashes and control characters; other text stays as it is. Bytes that are not
+ * UTF-8 become U+FFFD each. */
 void json_string(struct json *j, struct span text);
 void json_text(struct json *j, const char *text);
 /* Text that is already JSON, one value. */

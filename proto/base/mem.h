@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Uninitialised, zeroed, grown, copied. NULL when there is no memory (or the test says so); sizes of
- * 0 are served as 1. The caller owns the result and frees it with mem_free(). */
+/* Uninitialised, zeroed, grown, copied. NULL when there is no memory (or the test says so); sizes
+ * of 0 are served as 1. The caller owns the result and frees it with mem_free(). */
 void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *mem_zalloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *mem_realloc(void *old, size_t size)

@@ -31,8 +31,8 @@ static inline int suite_run(Suite *s)
 		return suite_run(s);                                                               \
 	}
 
-/* Runs `expr` (an int, 0 or -errno) with allocation 1, 2, 3 ... failing until it no longer answers -ENOMEM;
- * yields its last value. `undo` puts things back between tries. */
+/* Runs `expr` (an int, 0 or -errno) with allocation 1, 2, 3 ... failing until it no longer answers
+ * -ENOMEM; yields its last value. `undo` puts things back between tries. */
 #define WITH_EACH_ALLOCATION_FAILING(expr, undo)                                                   \
 	__extension__({                                                                            \
 		unsigned nth_ = 0;                                                                 \

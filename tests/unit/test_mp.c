@@ -162,8 +162,8 @@ START_TEST(mp_skip_and_msgpack_c_agree_on_random_bytes)
 				(uint8_t)(x % 3 == 0 ? 0x80 + (x >> 8) % 0x80 : (x >> 8) % 0x100);
 			if (bytes[n] == 0xdd || bytes[n] == 0xdf || bytes[n] == 0xdc ||
 			    bytes[n] == 0xde)
-				bytes[n] =
-					0xc0; /* msgpack-c would allocate gigabytes for a promised count */
+				bytes[n] = 0xc0; /* msgpack-c would allocate gigabytes for a
+						    promised count */
 		}
 		r = mp_skip(&m, &wide);
 		size = msgpack_c_size(s, &ok);

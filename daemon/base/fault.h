@@ -1,0 +1,13 @@
+/* Named points at which a test makes the daemon die. Built in with -Dfaults=true (./dev does); a
+ * no-op otherwise. WBX_FAULT="commit.written:3" kills the process with SIGKILL when the point is
+ * reached for the third time. Any thread. */
+#pragma once
+
+#ifdef WBX_FAULTS
+void fault_point(const char *name);
+#else
+static inline void fault_point(const char *name)
+{
+	(void)name;
+}
+#endif

@@ -1,0 +1,363 @@
+/* See config.h. A key is a row of the table; there is no other place to add one. */
+#include "daemon/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum option_type {
+	TYPE_TEXT,
+	TYPE_PATH,     /* absolute */
+	TYPE_BYTES,    /* 50G, 512M, 4096 */
+	TYPE_DURATION, /* 5s, 250ms, 10m, 24h, 7d; kept in ms */
+	TYPE_NUMBER,
+	TYPE_MODE, /* octal */
+};
+
+struct option {
+	const char *name; /* section.key */
+	size_t offset;
+	enum option_type type;
+	bool at_start_only;
+	int64_t min;
+	int64_t max;
+	const char *fallback;
+	const char *below_dir; /* the default below --dir; NULL: the same */
+};
+
+#define AT(field) offsetof(struct config, field)
+#define DAY_MS    ((int64_t)86400000)
+
+static const struct option options[] = {
+	{"daemon.socket", AT(socket), TYPE_PATH, true, 0, 0, "/run/wbx/ingest/wbx.sock",
+	 "wbx.sock"},
+	{"daemon.control", AT(control), TYPE_PATH, true, 0, 0, "/run/wbx/ctl/ctl.sock", "ctl.sock"},
+	{"daemon.journal_dir", AT(journal_dir), TYPE_PATH, true, 0, 0, "/run/wbx/journal",
+	 "journal"},
+	{"daemon.spool_dir", AT(spool_dir), TYPE_PATH, true, 0, 0, "/var/spool/wbx", "spool"},
+	{"daemon.socket_mode", AT(socket_mode), TYPE_MODE, true, 0600, 0777, "0666", "0600"},
+	{"daemon.log_level", AT(log_level), TYPE_TEXT, false, 0, 0, "info", NULL},
+	{"daemon.admin_group", AT(admin_group), TYPE_TEXT, true, 0, 0, "wbx-admin", ""},
+	{"daemon.gone_after", AT(gone_after_ms), TYPE_DURATION, true, 0, DAY_MS, "60s", NULL},
+	{"daemon.idle_exit", AT(idle_exit_ms), TYPE_DURATION, true, 0, 365 * DAY_MS, "0", NULL},
+	{"store.dir", AT(store_dir), TYPE_PATH, true, 0, 0, "/var/lib/wbx", "store"},
+	{"store.limit", AT(store_limit), TYPE_BYTES, true, 64 << 20, INT64_MAX, "50G", NULL},
+	{"store.reserve", AT(store_reserve), TYPE_BYTES, true, 0, INT64_MAX, "2G", NULL},
+	{"store.keep", AT(store_keep), TYPE_BYTES, true, 0, INT64_MAX, "20G", NULL},
+	{"store.keep_age", AT(store_keep_age_ms), TYPE_DURATION, true, 0, 3650 * DAY_MS, "7d",
+	 NULL},
+	{"models.base_url", AT(base_url), TYPE_TEXT, false, 0, 0, "https://api.wandb.ai", NULL},
+	{"models.key_file", AT(key_file), TYPE_PATH, false, 0, 0, "/etc/wbx/wandb-api-key",
+	 "wandb-api-key"},
+	{"models.ca_file", AT(ca_file), TYPE_PATH, false, 0, 0, "", NULL},
+	{"models.proxy", AT(proxy), TYPE_TEXT, false, 0, 0, "", NULL},
+	{"models.interval", AT(interval_ms), TYPE_DURATION, false, 50, 3600000, "5s", NULL},
+	{"models.heartbeat", AT(heartbeat_ms), TYPE_DURATION, false, 500, 60000, "30s", NULL},
+	{"models.merge_max", AT(merge_max_ms), TYPE_DURATION, false, 0, DAY_MS, "120s", NULL},
+	{"models.connect_timeout", AT(connect_timeout_ms), TYPE_DURATION, false, 100, 600000, "10s",
+	 NULL},
+	{"models.stall_timeout", AT(stall_timeout_ms), TYPE_DURATION, false, 100, 3600000, "60s",
+	 NULL},
+	{"models.backoff_max", AT(backoff_max_ms), TYPE_DURATION, false, 100, 3600000, "60s", NULL},
+	{"models.requests_per_s", AT(requests_per_s), TYPE_NUMBER, false, 0, 100000, "20", NULL},
+	{"models.bytes_per_s", AT(bytes_per_s), TYPE_BYTES, false, 0, INT64_MAX, "0", NULL},
+	{"models.body_max", AT(body_max), TYPE_BYTES, false, 1 << 16, 10 << 20, "10M", NULL},
+};
+enum {
+	OPTIONS = sizeof(options) / sizeof(options[0])
+};
+
+static int say(char *ret_error, const char *name, const char *what)
+{
+	(void)snprintf(ret_error, CONFIG_ERROR_MAX, "%s: %s", name, what); /* short texts */
+	return -EINVAL;
+}
+
+/* --- values --- */
+
+static int take_number(const char *text, int base, char **ret_end, int64_t *ret)
+{
+	errno = 0;
+	*ret = strtoll(text, ret_end, base);
+	return *ret_end == text || errno != 0 || *ret < 0 ? -EINVAL : 0;
+}
+
+static int times(int64_t *value, int64_t factor)
+{
+	if (*value > INT64_MAX / factor)
+		return -EINVAL;
+	*value *= factor;
+	return 0;
+}
+
+static int take_unit(const char *unit, const char *const names[], const int64_t factors[],
+		     size_t count, int64_t *value)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(unit, names[i]) == 0)
+			return times(value, factors[i]);
+	}
+	return -EINVAL;
+}
+
+static int take_bytes(const char *text, int64_t *ret)
+{
+	static const char *const names[] = {"", "K", "M", "G", "T"};
+	static const int64_t factors[] = {1, 1 << 10, 1 << 20, 1 << 30, (int64_t)1 << 40};
+	char *end;
+	int r = take_number(text, 10, &end, ret);
+
+	return r < 0 ? r : take_unit(end, names, factors, 5, ret);
+}
+
+static int take_duration(const char *text, int64_t *ret)
+{
+	static const char *const names[] = {"ms", "s", "m", "h", "d"};
+	static const int64_t factors[] = {1, 1000, 60000, 3600000, DAY_MS};
+	char *end;
+	int r = take_number(text, 10, &end, ret);
+
+	if (r < 0 || (*ret == 0 && *end == '\0'))
+		return r;
+	return take_unit(end, names, factors, 5, ret);
+}
+
+static const char *expected(enum option_type type)
+{
+	switch (type) {
+	case TYPE_TEXT: return "a text of at most 1023 bytes";
+	case TYPE_PATH: return "an absolute path";
+	case TYPE_BYTES: return "bytes, such as 512M or 50G";
+	case TYPE_DURATION: return "a duration, such as 250ms, 5s, 10m, 24h or 7d";
+	case TYPE_NUMBER: return "a whole number";
+	case TYPE_MODE: return "an octal mode, such as 0666";
+	}
+	return "";
+}
+
+static int take_text(const struct option *o, char *field, const char *value, char *ret_error)
+{
+	if (strlen(value) >= CONFIG_TEXT_MAX ||
+	    (o->type == TYPE_PATH && value[0] != '/' && value[0] != '\0'))
+		return say(ret_error, o->name, expected(o->type));
+	(void)snprintf(field, CONFIG_TEXT_MAX, "%s", value); /* fits */
+	return 0;
+}
+
+static int take_value(struct config *c, const struct option *o, const char *value, char *ret_error)
+{
+	char *field = (char *)c + o->offset;
+	char what[160];
+	int64_t number = 0;
+	char *end = NULL;
+	int r = 0;
+
+	switch (o->type) {
+	case TYPE_TEXT:
+	case TYPE_PATH: return take_text(o, field, value, ret_error);
+	case TYPE_BYTES: r = take_bytes(value, &number); break;
+	case TYPE_DURATION: r = take_duration(value, &number); break;
+	case TYPE_NUMBER:
+	case TYPE_MODE:
+		r = take_number(value, o->type == TYPE_MODE ? 8 : 10, &end, &number);
+		if (r == 0 && *end != '\0')
+			r = -EINVAL;
+		break;
+	}
+	if (r < 0) {
+		(void)snprintf(what, sizeof(what), "\"%.60s\" is not %s", value, expected(o->type));
+		return say(ret_error, o->name, what);
+	}
+	if (number < o->min || number > o->max) {
+		(void)snprintf(what, sizeof(what),
+			       "\"%.60s\" is outside what is allowed (wbxd.conf(5) says what)",
+			       value);
+		return say(ret_error, o->name, what);
+	}
+	memcpy(field, &number, sizeof(number));
+	return 0;
+}
+
+static const struct option *find_option(const char *name)
+{
+	for (size_t i = 0; i < OPTIONS; i++) {
+		if (strcmp(options[i].name, name) == 0)
+			return &options[i];
+	}
+	return NULL;
+}
+
+/* --- sources --- */
+
+void config_defaults(struct config *ret, const char *dir)
+{
+	char error[CONFIG_ERROR_MAX];
+
+	memset(ret, 0, sizeof(*ret));
+	for (size_t i = 0; i < OPTIONS; i++) {
+		const struct option *o = &options[i];
+		char path[CONFIG_TEXT_MAX];
+
+		(void)take_value(
+			ret, o, o->fallback,
+			error); /* the table's own values are right: a test reads them all */
+		if (dir == NULL || o->below_dir == NULL)
+			continue;
+		if (o->type == TYPE_PATH)
+			(void)snprintf(path, sizeof(path), "%s/%s", dir,
+				       o->below_dir); /* too long: does not open, and says so */
+		else
+			(void)snprintf(path, sizeof(path), "%s", o->below_dir);
+		(void)take_value(ret, o, path, error);
+	}
+}
+
+struct file_read {
+	struct config *config;
+	FILE *file;
+	const char *path;
+	char *error;
+	int line;     /* being read */
+	int bad_line; /* of the first mistake */
+};
+
+/* inih counts lines, but tells its handler only when built so; Debian's is not. */
+static char *on_ini_read(char *ret_line, int size, void *stream)
+{
+	struct file_read *f = stream;
+
+	f->line++;
+	return fgets(ret_line, size, f->file);
+}
+
+static int on_ini_pair(void *user, const char *section, const char *key, const char *value)
+{
+	struct file_read *f = user;
+	char name[128];
+	char why[CONFIG_ERROR_MAX];
+	const struct option *o;
+
+	(void)snprintf(name, sizeof(name), "%s.%s", section, key); /* a cut name is unknown too */
+	o = find_option(name);
+	if (o == NULL)
+		(void)say(why, name,
+			  section[0] == '\0' ? "stands before the first [section]"
+					     : "is no setting of wbxd");
+	else if (take_value(f->config, o, value, why) == 0)
+		return 1;
+	if (f->bad_line == 0) {
+		f->bad_line = f->line;
+		(void)snprintf(f->error, CONFIG_ERROR_MAX, "%.200s:%d: %s", f->path, f->line, why);
+	}
+	return 0;
+}
+
+int config_read_file(struct config *c, const char *path, char ret_error[CONFIG_ERROR_MAX])
+{
+	struct file_read f = {.config = c, .path = path, .error = ret_error};
+	int line;
+
+	f.file = fopen(path, "re");
+	if (f.file == NULL) {
+		int r = -errno;
+
+		(void)snprintf(ret_error, CONFIG_ERROR_MAX, "%s: %s", path,
+			       strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+		return r;
+	}
+	line = ini_parse_stream(on_ini_read, &f, on_ini_pair, &f);
+	(void)fclose(f.file); /* read only */
+	if (f.bad_line != 0)
+		return -EINVAL;
+	if (line != 0) {
+		(void)snprintf(ret_error, CONFIG_ERROR_MAX,
+			       "%s:%d: neither [section] nor key = value", path, line);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* "store.keep_age" is WBXD_STORE_KEEP_AGE */
+static void environment_name(const char *name, char ret[128])
+{
+	size_t len = (size_t)snprintf(ret, 128, "WBXD_%s", name); /* our names are short */
+
+	for (size_t i = 0; i < len; i++)
+		ret[i] = ret[i] == '.' ? '_' : (char)toupper((unsigned char)ret[i]);
+}
+
+int config_read_environment(struct config *c, char ret_error[CONFIG_ERROR_MAX])
+{
+	for (size_t i = 0; i < OPTIONS; i++) {
+		char variable[128];
+		const char *value;
+		char why[CONFIG_ERROR_MAX];
+
+		environment_name(options[i].name, variable);
+		value = getenv(variable); /* NOLINT(concurrency-mt-unsafe): before threads start, or
+					     on reload unchanged */
+		if (value == NULL)
+			continue;
+		if (take_value(c, &options[i], value, why) < 0) {
+			(void)snprintf(ret_error, CONFIG_ERROR_MAX, "environment %s: %.300s",
+				       variable, why);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+int config_set(struct config *c, const char *assignment, char ret_error[CONFIG_ERROR_MAX])
+{
+	const char *equals = strchr(assignment, '=');
+	const struct option *o;
+	char name[128];
+
+	if (equals == NULL)
+		return say(ret_error, assignment, "needs a value: --section.key=value");
+	(void)snprintf(name, sizeof(name), "%.*s", (int)(equals - assignment),
+		       assignment); /* a cut name is unknown too */
+	o = find_option(name);
+	if (o == NULL)
+		return say(ret_error, name, "is no setting of wbxd");
+	return take_value(c, o, equals + 1, ret_error);
+}
+
+int config_check(const struct config *c, char ret_error[CONFIG_ERROR_MAX])
+{
+	static const char *const levels[] = {"debug", "info", "warn", "error"};
+	bool known = false;
+
+	for (size_t i = 0; i < 4; i++)
+		known |= strcmp(c->log_level, levels[i]) == 0;
+	if (!known)
+		return say(ret_error, "daemon.log_level", "must be debug, info, warn or error");
+	if (strncmp(c->base_url, "https://", 8) != 0 && strncmp(c->base_url, "http://", 7) != 0)
+		return say(ret_error, "models.base_url",
+			   "must begin with https:// (or http:// for a server on this machine)");
+	if (strchr(c->base_url, '@') != NULL)
+		return say(ret_error, "models.base_url",
+			   "must not hold a user or a key; that is what models.key_file is for");
+	return 0;
+}
+
+bool config_needs_restart(const struct config *old, const struct config *new, const char **ret_key)
+{
+	for (size_t i = 0; i < OPTIONS; i++) {
+		const struct option *o = &options[i];
+		const char *a = (const char *)old + o->offset;
+		const char *b = (const char *)new + o->offset;
+		bool is_text = o->type == TYPE_TEXT || o->type == TYPE_PATH;
+
+		if (o->at_start_only &&
+		    (is_text ? strcmp(a, b) != 0 : memcmp(a, b, sizeof(int64_t)) != 0)) {
+			*ret_key = o->name;
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,134 @@
+/* See change.h. Copied bytes go into chunks that are only ever appended to, so spans into them stay
+ * good. */
+#include "daemon/flow/change.h"
+
+#include "proto/base/mem.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	FIRST_CHANGES = 16,
+	CHUNK_BYTES = 16 << 10
+};
+
+struct chunk {
+	struct chunk *next;
+	size_t used;
+	size_t size;
+	uint8_t bytes[];
+};
+
+struct changes *changes_new(void *owner, struct mailbox *reply_to)
+{
+	struct changes *c = mem_zalloc(sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->mail.type = MAIL_CHANGES;
+	c->owner = owner;
+	c->reply_to = reply_to;
+	return c;
+}
+
+void changes_reset(struct changes *c)
+{
+	while (c->chunks != NULL) {
+		struct chunk *gone = c->chunks;
+
+		c->chunks = gone->next;
+		(void)mem_free(gone);
+	}
+	c->items = mem_free(c->items);
+	c->count = c->cap = 0;
+	c->error = 0;
+	c->result = 0;
+}
+
+struct changes *changes_free(struct changes *c)
+{
+	if (c == NULL)
+		return NULL;
+	changes_reset(c);
+	return mem_free(c);
+}
+
+static void *chunk_take(struct changes *c, size_t len)
+{
+	struct chunk *at = c->chunks;
+
+	if (at == NULL || at->size - at->used < len) {
+		size_t size = len > CHUNK_BYTES ? len : CHUNK_BYTES;
+
+		at = mem_alloc(sizeof(*at) + size);
+		if (at == NULL)
+			return NULL;
+		at->next = c->chunks;
+		at->used = 0;
+		at->size = size;
+		c->chunks = at;
+	}
+	at->used += len;
+	return at->bytes + at->used - len;
+}
+
+static void keep(struct changes *c, struct span *s)
+{
+	void *copy;
+
+	if (s->at == NULL)
+		return;
+	copy = chunk_take(c, s->len);
+	if (copy == NULL) {
+		c->error = -ENOMEM;
+		return;
+	}
+	if (s->len != 0)
+		memcpy(copy, s->at, s->len);
+	s->at = copy;
+}
+
+static int grow(struct changes *c)
+{
+	size_t want = c->cap == 0 ? FIRST_CHANGES : c->cap * 2;
+	struct change *grown;
+
+	if (c->count < c->cap)
+		return 0;
+	grown = mem_realloc(c->items, want * sizeof(*grown));
+	if (grown == NULL)
+		return -ENOMEM;
+	c->items = grown;
+	c->cap = want;
+	return 0;
+}
+
+void changes_add(struct changes *c, const struct change *change)
+{
+	struct change *new;
+
+	if (c->error == 0)
+		c->error = grow(c);
+	if (c->error != 0)
+		return;
+	new = &c->items[c->count++];
+	*new = *change;
+	struct span *const borrowed[] = {
+		&new->text,
+		&new->text2,
+		&new->text3,
+		&new->text4,
+		&new->dead.reason,
+		&new->dead.request,
+		&new->dead.answer,
+		&new->dead.body,
+		&new->upload.key,
+		&new->upload.path,
+		&new->upload.sha256,
+		&new->upload.client_id,
+		&new->upload.sequence_client_id,
+		&new->upload.blob,
+	};
+	for (size_t i = 0; i < array_len(borrowed); i++)
+		keep(c, borrowed[i]);
+}

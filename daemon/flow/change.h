@@ -1,0 +1,104 @@
+/* What the sender (a plan, a mark) or an operator asks the store to change: any number of small
+ * changes that are committed as one transaction, or not at all. The mail comes back with the
+ * result. */
+#pragma once
+
+#include "daemon/base/mailbox.h"
+#include "daemon/flow/run.h"
+#include "proto/base/buf.h"
+
+enum {
+	MAIL_CHANGES = 10
+};
+
+enum change_kind {
+	/* plans */
+	CHANGE_CURSOR,   /* stream, lsn: records up to lsn are planned */
+	CHANGE_LINE_ADD, /* run, offset, step, lsn, time_us, records, bytes, text: a line; the run's
+			    next_offset moves behind it */
+	CHANGE_PLANNER,  /* run, text: the planner's state at the cursor */
+	CHANGE_LATE_ADD, /* run, lsn, step, time_us, text (payload): counted in the run */
+	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload, digest: the blob gets one reference
+			      more */
+	CHANGE_SEQUENCE,   /* run, text (collection), text2 (client id): kept unless there is one */
+	/* marks */
+	CHANGE_LINES_DONE, /* run, offset: lines below it are confirmed and forgotten */
+	CHANGE_LINE_DEAD,  /* run, offset: the line becomes the dead letter below it in the list,
+			      later ones move down by one */
+	CHANGE_CONFIRM,    /* stream, lsn (nothing at or below is needed), records, bytes, blobs,
+			      blob_bytes: added to the confirmed */
+	CHANGE_RUN_STATE,  /* run, state */
+	CHANGE_RUN_SERVER, /* run, text (display name), text2 (server id), text3 (entity), text4
+			      (project) */
+	CHANGE_RUN_EXIT,   /* run, number (exit code) */
+	CHANGE_RUN_PARK,   /* run, text: why; empty: parked no more */
+	CHANGE_DEAD_ADD,   /* run, sink in text, dead */
+	CHANGE_SINK_OK,    /* text (sink), time_us, records */
+	/* operators */
+	CHANGE_SINK_PAUSE, /* text (sink), time_us: until then, -1 for good, 0 no more */
+	CHANGE_DEAD_DROP,  /* number: id */
+	CHANGE_LATE_DROP,  /* run */
+};
+
+struct change_dead {
+	int status;
+	const char *what; /* static */
+	int64_t step;     /* -1: none */
+	struct span reason;
+	struct span request;
+	struct span answer;
+	struct span body;
+};
+
+struct change_upload {
+	const char *kind; /* static */
+	struct span key;
+	struct span path;
+	struct span sha256; /* hex, of the file */
+	int64_t size;
+	struct span client_id;
+	struct span sequence_client_id;
+	struct span blob; /* digest of the blob it is made from */
+};
+
+/* Spans point into the list's own bytes: changes_add() copies what the caller borrows. */
+struct change {
+	enum change_kind kind;
+	int64_t run;
+	int64_t stream;
+	int64_t lsn;
+	int64_t offset;
+	int64_t step;
+	int64_t time_us;
+	int64_t number;
+	int64_t records;
+	int64_t bytes;
+	int64_t blobs;
+	int64_t blob_bytes;
+	enum run_state state;
+	struct span text;
+	struct span text2;
+	struct span text3;
+	struct span text4;
+	struct change_dead dead;
+	struct change_upload upload;
+};
+
+struct changes {
+	struct mail mail;
+	void *owner; /* the poster's own */
+	struct mailbox *reply_to;
+	struct change *items;
+	size_t count;
+	size_t cap;
+	struct chunk *chunks; /* where the copied bytes are; they never move */
+	int error;            /* of an addition that failed; nothing may be posted then */
+	int result; /* out: 0 committed; -ENOENT: what it names is not there, nothing changed; else
+		       -errno */
+};
+
+struct changes *changes_new(void *owner, struct mailbox *reply_to); /* NULL: no memory */
+struct changes *changes_free(struct changes *c);
+void changes_reset(struct changes *c);
+/* Copies the change and all that it borrows. The first failure stays in c->error. */
+void changes_add(struct changes *c, const struct change *change);

@@ -1,0 +1,183 @@
+/* What a reader of the store offers to other threads. Each has its own; every call is one short
+ * read transaction, none is open in between. The store implements it (store/reader.c), tests may
+ * fake it. Errors: 0, -ENOENT where it says so, -ENOMEM, or what the disk says. Callbacks answer 0
+ * to go on, anything else ends the call with that value. */
+#pragma once
+
+#include "daemon/flow/run.h"
+#include "proto/limits.h"
+#include "proto/mp.h"
+
+struct reader;
+
+int reader_open(struct reader **ret, const char *store_dir);
+struct reader *reader_close(struct reader *r);
+
+enum {
+	READER_PAGE = 500
+}; /* rows per transaction, at most */
+
+/* --- runs --- */
+struct run_info {
+	int64_t id;
+	uint32_t uid;
+	enum run_state state;
+	bool has_exit_code;
+	int64_t exit_code;
+	int64_t created_us;
+	int64_t last_us; /* when a metrics record of it was committed last */
+	int64_t next_offset;
+	int64_t done_offset;
+	int64_t late;
+	int64_t uploads; /* that wait */
+	int64_t dead;
+	char entity[NAME_MAX_BYTES + 1];
+	char project[NAME_MAX_BYTES + 1];
+	char name[NAME_MAX_BYTES + 1];
+	char display_name[NAME_MAX_BYTES + 1];
+	char server_id[NAME_MAX_BYTES + 1];
+	char server_entity[NAME_MAX_BYTES + 1];
+	char server_project[NAME_MAX_BYTES + 1];
+	char parked[256]; /* "": is not */
+};
+int reader_run(struct reader *r, int64_t run, struct run_info *ret); /* -ENOENT */
+/* Runs with a number above `after`, rising, up to READER_PAGE of them. */
+typedef int (*reader_on_run)(void *arg, const struct run_info *run);
+int reader_runs(struct reader *r, int64_t after, reader_on_run on_run, void *arg);
+/* Runs that are parked, have late rows, or finish while files wait: a page of them, newest first.
+ */
+int reader_notable_runs(struct reader *r, reader_on_run on_run, void *arg);
+/* Runs that are not done, or that got a record after they were: what the sender has to look after.
+ * Only their numbers. */
+typedef int (*reader_on_number)(void *arg, int64_t number);
+int reader_open_runs(struct reader *r, reader_on_number on_run, void *arg);
+/* The planner's state as it was stored, appended to ret. -ENOENT: none yet. */
+int reader_planner(struct reader *r, int64_t run, struct buf *ret);
+/* Number of producers of the run in each state. */
+int reader_members(struct reader *r, int64_t run, int64_t ret_counts[3]);
+/* Every producer that is present in a run, as the store has it: for the daemon's start. */
+struct present_info {
+	int64_t producer_id;
+	uint32_t uid;
+	struct span producer; /* PRODUCER_BYTES, borrowed */
+	struct span run;      /* its name for the producer, borrowed */
+};
+typedef int (*reader_on_present)(void *arg, const struct present_info *present);
+int reader_present(struct reader *r, reader_on_present on_present, void *arg);
+int reader_producer_uid(struct reader *r, int64_t producer, uint32_t *ret); /* -ENOENT */
+/* The hello body of a producer, appended. -ENOENT. */
+int reader_hello(struct reader *r, int64_t producer, struct buf *ret);
+
+/* --- records --- */
+struct stored_record {
+	int64_t lsn;
+	int64_t producer;
+	int64_t time_us;     /* when it was committed */
+	struct span payload; /* borrowed until the callback returns */
+};
+typedef int (*reader_on_record)(void *arg, const struct stored_record *record);
+/* Records of the stream above `after`, in order, up to max of them (at most READER_PAGE).
+ * *ret_count: how many there were. */
+int reader_records(struct reader *r, int64_t stream, int64_t after, unsigned max,
+		   reader_on_record on_record, void *arg, unsigned *ret_count);
+int reader_record(struct reader *r, int64_t lsn, reader_on_record on_record,
+		  void *arg); /* -ENOENT */
+/* All records above `after` whatever their stream, for `tail`. */
+int reader_all_records(struct reader *r, int64_t after, unsigned max, reader_on_record on_record,
+		       void *arg, unsigned *ret_count);
+int reader_last_lsn(struct reader *r, int64_t *ret);
+
+/* How much of a stream was taken, planned and confirmed. */
+struct stream_info {
+	int64_t stream;
+	int64_t last_lsn; /* newest record */
+	int64_t planned_lsn;
+	int64_t done_lsn;
+	int64_t waiting; /* records not confirmed */
+	int64_t waiting_bytes;
+	int64_t waiting_blobs;
+	int64_t waiting_blob_bytes;
+	int64_t oldest_us; /* commit time of the oldest that waits; 0: none */
+};
+int reader_stream(struct reader *r, int64_t stream,
+		  struct stream_info *ret); /* all 0 when it has no records */
+typedef int (*reader_on_stream)(void *arg, const struct stream_info *stream);
+int reader_waiting_streams(struct reader *r, reader_on_stream on_stream, void *arg);
+
+/* --- what is planned --- */
+struct planned_line {
+	int64_t offset;
+	int64_t step;
+	int64_t lsn;
+	int64_t records;
+	int64_t bytes;
+	struct span text; /* borrowed */
+};
+typedef int (*reader_on_line)(void *arg, const struct planned_line *line);
+/* Lines at and above from_offset, until the callback ends it or READER_PAGE are read. */
+int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_line on_line,
+		 void *arg);
+/* Client id of the sequence of an artifact collection of a run, appended. -ENOENT. */
+int reader_sequence(struct reader *r, int64_t run, struct span name, struct buf *ret);
+
+/* --- blobs --- */
+/* Size of the blob with this digest. -ENOENT. */
+int reader_blob_size(struct reader *r, struct span digest, int64_t *ret);
+/* Up to len bytes from offset; *ret_len less than len only at the end. -ENOENT. */
+int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
+		size_t *ret_len);
+
+/* --- dead letters, late rows --- */
+struct dead_info {
+	int64_t id;
+	int64_t run;
+	int64_t time_us;
+	int64_t step; /* -1: none */
+	int64_t bytes;
+	int status;
+	struct span sink;
+	struct span what;
+	struct span reason;
+	struct span request;
+	struct span answer; /* empty in lists */
+	struct span body;   /* empty in lists */
+};
+typedef int (*reader_on_dead)(void *arg, const struct dead_info *dead);
+int reader_dead(struct reader *r, int64_t after, reader_on_dead on_dead,
+		void *arg); /* a page, without answer and body */
+int reader_dead_letter(struct reader *r, int64_t id, reader_on_dead on_dead,
+		       void *arg); /* whole; -ENOENT */
+struct dead_group {                /* dead letters of one sink, status and reason */
+	int64_t count;
+	int status;
+	struct span sink;
+	struct span reason;
+	int64_t run; /* of one of them */
+};
+typedef int (*reader_on_dead_group)(void *arg, const struct dead_group *group);
+int reader_dead_groups(struct reader *r, reader_on_dead_group on_group,
+		       void *arg); /* the largest first, up to 8 */
+int reader_late(struct reader *r, int64_t run, reader_on_record on_record, void *arg);
+
+/* --- sums --- */
+struct store_totals {
+	int64_t database_bytes;
+	int64_t wal_bytes;
+	int64_t blob_bytes; /* in files */
+	int64_t dead;
+	int64_t dead_bytes;
+	int64_t late;
+	int64_t runs[RUN_STATES];
+	int64_t parked;
+	int64_t rejected; /* since the store was made */
+	int64_t refused;
+	int64_t free_pages_bytes;
+};
+int reader_totals(struct reader *r, struct store_totals *ret);
+struct sink_info {
+	int64_t paused_until_us; /* 0: not; -1: for good */
+	int64_t last_ok_us;
+	int64_t sent;
+};
+int reader_sink(struct reader *r, const char *name,
+		struct sink_info *ret); /* all 0 when nothing is known */

@@ -1,0 +1,578 @@
+/* See control.h.
+ *
+ *   ready ──request──▶ asking ──slice──▶ writing ──written──▶ asking (more) or ready
+ *                        └──nothing new, follows──▶ following ──commit──▶ asking
+ *   any ──▶ closing (freed when libuv has closed the handle and no thread works for it)
+ */
+#include "daemon/ingest/control.h"
+
+#include "daemon/base/log.h"
+#include "daemon/flow/change.h"
+#include "daemon/ingest/conn.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+#include "proto/frame.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum asker_state {
+	ASKER_READY,
+	ASKER_ASKING,
+	ASKER_FOLLOWING,
+	ASKER_WRITING,
+	ASKER_CLOSING,
+	ASKER_STATES
+};
+enum {
+	GROUPS_MAX = 256,
+	READ_BYTES = 16 << 10
+};
+
+struct asker {
+	uv_pipe_t pipe;
+	struct asker *next;
+	struct asker **prev;
+	struct control *control;
+	enum asker_state state;
+	bool handle_closed;
+	bool at_work; /* another thread has the request's mail */
+	uint32_t uid;
+	bool is_admin;
+	struct buf in;
+	char read_bytes[READ_BYTES];
+	struct query *query; /* the request under way, when the worker answers it */
+	struct order *order;
+	struct changes *changes;
+	uint64_t id; /* of the request under way */
+	struct buf out;
+	uv_write_t write;
+};
+
+struct control {
+	uv_loop_t *loop;
+	struct control_settings settings;
+	struct asker *askers;
+	unsigned count;
+};
+
+static const struct {
+	const char *name;
+	unsigned allowed;
+} states[ASKER_STATES] = {
+	[ASKER_READY] = {"ready", 1u << ASKER_ASKING | 1u << ASKER_WRITING | 1u << ASKER_CLOSING},
+	[ASKER_ASKING] = {"asking",
+			  1u << ASKER_WRITING | 1u << ASKER_FOLLOWING | 1u << ASKER_CLOSING},
+	[ASKER_FOLLOWING] = {"following", 1u << ASKER_ASKING | 1u << ASKER_CLOSING},
+	[ASKER_WRITING] = {"writing", 1u << ASKER_READY | 1u << ASKER_ASKING | 1u << ASKER_CLOSING},
+	[ASKER_CLOSING] = {"closing", 0},
+};
+
+static void asker_move(struct asker *a, enum asker_state to)
+{
+	assert(states[a->state].allowed & 1u << to);
+	log_debug("control", "asker=%p from=%s to=%s", (void *)a, states[a->state].name,
+		  states[to].name);
+	a->state = to;
+}
+
+/* --- closing --- */
+
+static void maybe_free(struct asker *a)
+{
+	if (!a->handle_closed || a->at_work)
+		return;
+	*a->prev = a->next;
+	if (a->next != NULL)
+		a->next->prev = a->prev;
+	a->control->count--;
+	a->query = query_free(a->query);
+	a->order = mem_free(a->order);
+	a->changes = changes_free(a->changes);
+	buf_done(&a->in);
+	buf_done(&a->out);
+	(void)mem_free(a);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct asker *a = container_of(handle, struct asker, pipe);
+
+	a->handle_closed = true;
+	maybe_free(a);
+}
+
+static void asker_close(struct asker *a)
+{
+	if (a->state == ASKER_CLOSING)
+		return;
+	asker_move(a, ASKER_CLOSING);
+	uv_close((uv_handle_t *)&a->pipe, on_closed);
+}
+
+/* --- answers --- */
+
+static void take_requests(struct asker *a);
+
+static void forget_request(struct asker *a)
+{
+	a->query = query_free(a->query);
+	a->order = mem_free(a->order);
+	a->changes = changes_free(a->changes);
+}
+
+static void ask_again(struct asker *a)
+{
+	asker_move(a, ASKER_ASKING);
+	a->at_work = true;
+	(void)mailbox_post(a->control->settings.worker, &a->query->job.mail); /* never full */
+}
+
+static void on_written(uv_write_t *write, int status)
+{
+	struct asker *a = container_of(write, struct asker, write);
+
+	if (a->state == ASKER_CLOSING)
+		return;
+	if (status < 0) {
+		asker_close(a);
+		return;
+	}
+	buf_trim(&a->out, QUERY_SLICE_BYTES);
+	if (a->query != NULL && a->query->more) {
+		ask_again(a);
+		return;
+	}
+	forget_request(a);
+	asker_move(a, ASKER_READY);
+	take_requests(a);
+}
+
+static void send_out(struct asker *a)
+{
+	uv_buf_t bytes = uv_buf_init((char *)a->out.data, (unsigned)a->out.len);
+
+	asker_move(a, ASKER_WRITING);
+	if (a->out.error != 0 ||
+	    uv_write(&a->write, (uv_stream_t *)&a->pipe, &bytes, 1, on_written) < 0)
+		asker_close(a);
+}
+
+static void refuse(struct asker *a, const char *code, const char *text)
+{
+	answer_error(&a->out, a->id, code, text);
+	send_out(a);
+}
+
+/* Back from another thread: still somebody there? */
+static bool is_back(struct asker *a)
+{
+	a->at_work = false;
+	if (a->state != ASKER_CLOSING)
+		return true;
+	maybe_free(a);
+	return false;
+}
+
+void control_on_query(struct control *c, struct query *q)
+{
+	struct asker *a = c->askers;
+	struct buf swap;
+
+	while (a != NULL && a->query != q)
+		a = a->next;
+	assert(a != NULL); /* an asker outlives its query */
+	if (!is_back(a))
+		return;
+	if (q->out.len == 0 && q->idle && q->more) {
+		asker_move(a, ASKER_FOLLOWING);
+		return;
+	}
+	swap = a->out;
+	a->out = q->out;
+	q->out = swap;
+	if (a->out.len == 0 && q->more) { /* a slice in which nothing was of interest */
+		ask_again(a);
+		return;
+	}
+	send_out(a);
+}
+
+void control_on_commit(struct control *c)
+{
+	for (struct asker *a = c->askers; a != NULL; a = a->next) {
+		if (a->state == ASKER_FOLLOWING)
+			ask_again(a);
+	}
+}
+
+static void answer_result(struct asker *a, int result, int64_t count, const char *text)
+{
+	switch (result) {
+	case 0: answer_done(&a->out, a->id, count); break;
+	case -ENOENT:
+		answer_error(&a->out, a->id, "not_found",
+			     text[0] != '\0' ? text : "there is nothing of that name");
+		break;
+	case -EPERM:
+		answer_error(&a->out, a->id, "not_yours",
+			     text[0] != '\0' ? text : "that belongs to another user");
+		break;
+	case -EINVAL: answer_error(&a->out, a->id, "usage", text); break;
+	default:
+		answer_error(&a->out, a->id, "store", strerror(-result));
+		break; /* NOLINT(concurrency-mt-unsafe): glibc's is safe */
+	}
+	send_out(a);
+}
+
+static struct asker *find_working(const struct control *c, const struct order *o,
+				  const struct changes *list)
+{
+	for (struct asker *a = c->askers; a != NULL; a = a->next) {
+		if ((o != NULL && a->order == o) || (list != NULL && a->changes == list))
+			return a;
+	}
+	return NULL;
+}
+
+void control_on_order(struct control *c, struct order *o)
+{
+	struct asker *a = find_working(c, o, NULL);
+
+	assert(a != NULL); /* an asker outlives its order */
+	if (is_back(a))
+		answer_result(a, o->result, o->count, o->text);
+}
+
+/* --- requests --- */
+
+static int sink_of(struct span name)
+{
+	for (int i = 0; i < SINK_COUNT; i++) {
+		if (span_is(name, sink_name((enum sink_id)i)))
+			return i;
+	}
+	return -1;
+}
+
+static void take_ids(struct order *o, struct mp args)
+{
+	struct span list;
+	struct mp m;
+	struct mp_value v;
+
+	if (mp_find_span(args, "ids", &list) < 0)
+		return;
+	m = mp_of(list);
+	if (mp_read(&m, &v) < 0 || v.type != MP_ARRAY)
+		return;
+	for (uint32_t left = v.count; left > 0 && o->id_count < ORDER_IDS_MAX; left--) {
+		struct mp_value id;
+
+		if (mp_read(&m, &id) < 0)
+			return;
+		if (id.type == MP_UINT)
+			o->ids[o->id_count++] = (int64_t)id.natural;
+	}
+}
+
+static void post_order(struct asker *a, enum order_kind kind, struct mp args)
+{
+	struct span run = mp_get_str(args, "run");
+	struct span sink = mp_get_str(args, "sink");
+	struct order *o;
+
+	if (a->control->settings.sender == NULL) {
+		refuse(a, "no_sender", "this daemon does not send");
+		return;
+	}
+	o = mem_zalloc(sizeof(*o));
+	if (o == NULL) {
+		asker_close(a);
+		return;
+	}
+	o->mail.type = MAIL_ORDER;
+	o->kind = kind;
+	o->reply_to = a->control->settings.replies;
+	o->uid = a->uid;
+	o->is_admin = a->is_admin;
+	o->sink = sink_of(sink);
+	o->status = (int)mp_get_uint(args, "status", 0);
+	o->has_run = run.at != NULL;
+	if (run.at != NULL)
+		(void)snprintf(o->run, sizeof(o->run), "%.*s", (int)run.len,
+			       (const char *)run.at); /* a cut name matches nothing */
+	take_ids(o, args);
+	a->order = o;
+	if (sink.at != NULL && o->sink < 0) {
+		refuse(a, "usage", "the sinks are models, artifacts and weave");
+		return;
+	}
+	asker_move(a, ASKER_ASKING);
+	a->at_work = true;
+	(void)mailbox_post(a->control->settings.sender, &o->mail); /* never full */
+}
+
+static void post_pause(struct asker *a, enum verb verb, struct mp args)
+{
+	struct span sink = mp_get_str(args, "sink");
+	uint64_t for_ms = mp_get_uint(args, "for_ms", 0);
+	struct change change = {.kind = CHANGE_SINK_PAUSE};
+
+	if (sink_of(sink) < 0) {
+		refuse(a, "usage", "the sinks are models, artifacts and weave");
+		return;
+	}
+	change.text = sink;
+	if (verb == VERB_PAUSE)
+		change.time_us = for_ms == 0 ? -1 : (int64_t)(clock_wall_us() + for_ms * 1000);
+	a->changes = changes_new(a, a->control->settings.replies);
+	if (a->changes == NULL) {
+		asker_close(a);
+		return;
+	}
+	changes_add(a->changes, &change);
+	if (a->changes->error != 0) {
+		asker_close(a);
+		return;
+	}
+	asker_move(a, ASKER_ASKING);
+	a->at_work = true;
+	(void)mailbox_post(a->control->settings.store_changes, &a->changes->mail); /* never full */
+}
+
+void control_on_changes(struct control *c, struct changes *list)
+{
+	struct asker *a = find_working(c, NULL, list);
+	int result = list->result;
+
+	assert(a != NULL); /* an asker outlives its changes */
+	if (!is_back(a))
+		return;
+	if (result == 0 &&
+	    c->settings.sender != NULL) { /* the sender has to know before the asker does */
+		a->order = mem_zalloc(sizeof(*a->order));
+		if (a->order == NULL) {
+			asker_close(a);
+			return;
+		}
+		*a->order = (struct order){.mail = {.type = MAIL_ORDER},
+					   .kind = ORDER_SINKS,
+					   .reply_to = c->settings.replies,
+					   .is_admin = true};
+		a->at_work = true;
+		(void)mailbox_post(c->settings.sender, &a->order->mail); /* never full */
+		return;
+	}
+	answer_result(a, result, 1, "");
+}
+
+static void post_query(struct asker *a, enum verb verb, struct span body)
+{
+	struct query_facts facts = {0};
+
+	a->control->settings.fill_facts(a->control->settings.arg, &facts);
+	a->query = query_new(verb, a->id, body, &facts);
+	if (a->query == NULL) {
+		asker_close(a);
+		return;
+	}
+	a->query->uid = a->uid;
+	a->query->is_admin = a->is_admin;
+	a->query->job.reply_to = a->control->settings.replies;
+	ask_again(a);
+}
+
+static void dispatch(struct asker *a, enum verb verb, struct span body)
+{
+	const struct verb_info *info = verb_info(verb);
+	struct mp args = mp_of(body);
+
+	if (info->who == WHO_ADMIN && !a->is_admin) {
+		refuse(a, "not_allowed",
+		       "only root, the daemon's user and members of group wbx-admin may do that");
+		return;
+	}
+	if (info->thread == AT_WORKER) {
+		post_query(a, verb, body);
+	} else if (info->thread == AT_STORE) {
+		post_pause(a, verb, args);
+	} else {
+		static const enum order_kind kinds[VERB_COUNT] = {
+			[VERB_FLUSH] = ORDER_FLUSH,
+			[VERB_RETRY] = ORDER_RETRY,
+			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY,
+			[VERB_DEAD_DROP] = ORDER_DEAD_DROP,
+		};
+
+		post_order(a, kinds[verb], args);
+	}
+}
+
+/* One request: [verb, id, {arguments}]. */
+static void take_request(struct asker *a, struct span payload)
+{
+	static const struct mp_limits limits = {
+		.depth = 8, .items = 4096, .keys = 256, .key_bytes = KEY_MAX};
+	struct mp m = mp_of(payload);
+	struct mp check = m;
+	struct mp_value head;
+	struct mp_value verb;
+	struct mp_value id;
+	struct span body;
+
+	if (mp_skip(&check, &limits) < 0 || mp_left(&check) != 0 || mp_read(&m, &head) < 0 ||
+	    head.type != MP_ARRAY || head.count < 3 || mp_read(&m, &verb) < 0 ||
+	    verb.type != MP_STR || mp_read(&m, &id) < 0 || id.type != MP_UINT ||
+	    mp_take(&m, &body) < 0) {
+		asker_close(a);
+		return;
+	}
+	a->id = id.natural;
+	if (verb_by_name(verb.bytes) == VERB_UNKNOWN)
+		refuse(a, "unknown_verb",
+		       "this daemon does not know that verb; wbxctl may be of a newer version");
+	else
+		dispatch(a, verb_by_name(verb.bytes), body);
+}
+
+static void take_requests(struct asker *a)
+{
+	struct span payload;
+	size_t size;
+
+	if (a->state != ASKER_READY)
+		return;
+	switch (frame_next(buf_span(&a->in), CONTROL_REQUEST_MAX, &payload, &size)) {
+	case FRAME_NEED_MORE: return;
+	case FRAME_TOO_BIG:
+	case FRAME_BAD: asker_close(a); return;
+	case FRAME_READY: break;
+	}
+	take_request(a, payload);
+	buf_drop_front(&a->in, size);
+}
+
+/* --- connections --- */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
+{
+	struct asker *a = container_of(handle, struct asker, pipe);
+
+	(void)suggested;
+	*ret = uv_buf_init(a->read_bytes, READ_BYTES);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
+{
+	struct asker *a = container_of(stream, struct asker, pipe);
+
+	if (n == 0 || a->state == ASKER_CLOSING)
+		return;
+	if (n < 0 || buf_add(&a->in, buffer->base, (size_t)n) < 0) {
+		asker_close(a);
+		return;
+	}
+	take_requests(a);
+}
+
+/* SO_PEERCRED tells the primary group only; a member of wbx-admin has it among the others. */
+static bool peer_is_in_group(const uv_pipe_t *pipe, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t len = sizeof(groups);
+	struct ucred who;
+	socklen_t who_len = sizeof(who);
+	uv_os_fd_t fd;
+
+	if (group == (gid_t)-1 || uv_fileno((const uv_handle_t *)pipe, &fd) < 0)
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_len) == 0 && who.gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0)
+		return false;
+	for (size_t i = 0; i < len / sizeof(gid_t); i++) {
+		if (groups[i] == group)
+			return true;
+	}
+	return false;
+}
+
+static int identify(struct asker *a)
+{
+	const struct control_settings *s = &a->control->settings;
+	uid_t uid;
+	int r = peer_uid(&a->pipe, &uid);
+
+	if (r < 0)
+		return r;
+	a->uid = uid;
+	a->is_admin = uid == 0 || uid == s->own_uid || peer_is_in_group(&a->pipe, s->admin_gid);
+	return 0;
+}
+
+void control_accept(struct control *c, struct listener *l)
+{
+	struct asker *a = mem_zalloc(sizeof(*a));
+	int r;
+
+	if (a == NULL) {
+		listener_refuse(l);
+		return;
+	}
+	a->control = c;
+	buf_init(&a->in, CONTROL_REQUEST_MAX + READ_BYTES);
+	buf_init(&a->out, QUERY_SLICE_BYTES + 4 * CONTROL_REPLY_MAX);
+	a->prev = &c->askers;
+	a->next = c->askers;
+	if (a->next != NULL)
+		a->next->prev = &a->next;
+	c->askers = a;
+	c->count++;
+	(void)uv_pipe_init(c->loop, &a->pipe, 0); /* always 0 */
+	r = uv_accept((uv_stream_t *)&l->pipe, (uv_stream_t *)&a->pipe);
+	if (r == 0 && c->count > CONTROL_CONNECTIONS_MAX)
+		r = -EUSERS;
+	if (r == 0)
+		r = identify(a);
+	if (r == 0)
+		r = uv_read_start((uv_stream_t *)&a->pipe, on_alloc, on_read);
+	if (r < 0)
+		asker_close(a);
+}
+
+struct control *control_new(uv_loop_t *loop, const struct control_settings *settings)
+{
+	struct control *c = mem_zalloc(sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->loop = loop;
+	c->settings = *settings;
+	return c;
+}
+
+struct control *control_free(struct control *c)
+{
+	return mem_free(c);
+}
+
+void control_stop(struct control *c)
+{
+	for (struct asker *a = c->askers; a != NULL; a = a->next)
+		asker_close(a);
+}
+
+bool control_is_idle(const struct control *c)
+{
+	return c->askers == NULL;
+}
+
+unsigned control_clients(const struct control *c)
+{
+	return c->count;
+}

@@ -1,0 +1,768 @@
+/* See ingest.h. One turn of the loop: sockets are read into the open batch, mails of other threads
+ * are taken, what is due is posted. */
+#include "daemon/ingest/ingest.h"
+
+#include "daemon/base/log.h"
+#include "daemon/flow/change.h"
+#include "daemon/ingest/batcher.h"
+#include "daemon/ingest/conn.h"
+#include "daemon/ingest/control.h"
+#include "daemon/ingest/listener.h"
+#include "daemon/ingest/loop.h"
+#include "daemon/ingest/presence.h"
+#include "daemon/ingest/replay.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+#include "proto/mp.h"
+#include "proto/pack.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	READ_BYTES = 64 << 10,
+	READ_BYTES_TIGHT = 4 << 10, /* while the budget for unfinished frames is used up */
+	TICK_MS = 1000,
+	STOP_MS = 1000,
+	END_CHECK_MS = 2,
+	JOURNAL_DIR_MODE = 03733,
+};
+
+enum ingest_state {
+	INGEST_NEW,
+	INGEST_RUNNING,
+	INGEST_STOPPING,
+	INGEST_CLOSING,
+	INGEST_STATES
+};
+
+struct uid_count {
+	struct map_node node;
+	uid_t uid;
+	unsigned connections;
+};
+
+struct ingest {
+	struct ingest_settings settings;
+	struct ingest_neighbours neighbours;
+	enum ingest_state state;
+	uv_loop_t loop;
+	uv_async_t wake;
+	uv_check_t after_io;
+	uv_timer_t commit_timer;
+	uv_timer_t tick_timer;
+	uv_timer_t stop_timer;
+	uv_signal_t signals[3];
+	struct listener ingest_listener;
+	struct listener control_listener;
+	struct mailbox box;
+	struct batcher batcher;
+	struct map sessions; /* by uid and producer */
+	struct session *held;
+	bool resume_held;
+	struct conn *conns;
+	struct map uids;
+	size_t partial_bytes;
+	size_t parts_bytes; /* at the store */
+	size_t parts_out;
+	struct presence presence;
+	struct replay *replay;
+	struct control *control;
+	uint64_t busy_ms; /* when there was a client or backlog last */
+	char base_url[512];
+	char read_bytes[READ_BYTES];
+};
+
+static const struct {
+	const char *name;
+	unsigned allowed;
+} states[INGEST_STATES] = {
+	[INGEST_NEW] = {"new", 1u << INGEST_RUNNING},
+	[INGEST_RUNNING] = {"running", 1u << INGEST_STOPPING},
+	[INGEST_STOPPING] = {"stopping", 1u << INGEST_CLOSING},
+	[INGEST_CLOSING] = {"closing", 0},
+};
+
+static void ingest_move(struct ingest *in, enum ingest_state to)
+{
+	assert(states[in->state].allowed & 1u << to);
+	log_debug("ingest", "from=%s to=%s", states[in->state].name, states[to].name);
+	in->state = to;
+}
+
+/* --- what the room's other files ask --- */
+
+uv_loop_t *loop_uv(struct ingest *in)
+{
+	return &in->loop;
+}
+
+struct stats *ingest_stats(struct ingest *in)
+{
+	return in->settings.stats;
+}
+
+struct mailbox *ingest_box(struct ingest *in)
+{
+	return &in->box;
+}
+
+enum space ingest_space(const struct ingest *in)
+{
+	return (enum space)atomic_load_explicit(&in->settings.stats->space, memory_order_relaxed);
+}
+
+uv_buf_t loop_read_buffer(struct ingest *in)
+{
+	bool tight = in->partial_bytes + READ_BYTES > PARTIAL_BUDGET_BYTES;
+
+	return uv_buf_init(in->read_bytes, tight ? READ_BYTES_TIGHT : READ_BYTES);
+}
+
+void loop_budget(struct ingest *in, size_t old_bytes, size_t new_bytes)
+{
+	if (new_bytes < old_bytes)
+		in->resume_held = true;
+	in->partial_bytes = in->partial_bytes - old_bytes + new_bytes;
+}
+
+bool loop_budget_allows(const struct ingest *in, size_t more_bytes)
+{
+	return in->partial_bytes < PARTIAL_BUDGET_BYTES &&
+	       more_bytes <= PARTIAL_BUDGET_BYTES - in->partial_bytes;
+}
+
+struct conn **loop_conns(struct ingest *in)
+{
+	return &in->conns;
+}
+
+static bool uid_matches(struct map_node *node, const void *key)
+{
+	return container_of(node, struct uid_count, node)->uid == *(const uid_t *)key;
+}
+
+static struct uid_count *find_uid(const struct ingest *in, uid_t uid)
+{
+	struct map_node *node =
+		map_find(&in->uids, map_hash(&in->uids, &uid, sizeof(uid)), uid_matches, &uid);
+
+	return node == NULL ? NULL : container_of(node, struct uid_count, node);
+}
+
+bool loop_admits(const struct ingest *in, uid_t uid)
+{
+	const struct uid_count *u = find_uid(in, uid);
+
+	return in->state == INGEST_RUNNING &&
+	       stats_get(in->settings.stats, COUNT_CONNECTIONS) < CONNECTIONS_MAX &&
+	       (u == NULL || u->connections < CONNECTIONS_PER_UID_MAX);
+}
+
+void loop_conn_came(struct ingest *in, uid_t uid)
+{
+	struct uid_count *u = find_uid(in, uid);
+
+	stats_add(in->settings.stats, COUNT_CONNECTIONS, 1);
+	if (u == NULL) {
+		u = mem_zalloc(sizeof(*u));
+		if (u == NULL)
+			return; /* not counted, so not limited: the total still is */
+		u->uid = uid;
+		if (map_add(&in->uids, &u->node, map_hash(&in->uids, &uid, sizeof(uid))) < 0) {
+			(void)mem_free(u);
+			return;
+		}
+		stats_add(in->settings.stats, COUNT_USERS, 1);
+	}
+	u->connections++;
+}
+
+void loop_conn_gone(struct ingest *in, uid_t uid)
+{
+	struct uid_count *u = find_uid(in, uid);
+
+	stats_sub(in->settings.stats, COUNT_CONNECTIONS, 1);
+	if (u == NULL || --u->connections > 0)
+		return;
+	map_remove(&in->uids, &u->node);
+	(void)mem_free(u);
+	stats_sub(in->settings.stats, COUNT_USERS, 1);
+}
+
+/* --- sessions --- */
+
+struct session_key {
+	uint32_t uid;
+	const uint8_t *producer;
+};
+
+static bool session_matches(struct map_node *node, const void *key)
+{
+	const struct session *s = container_of(node, struct session, node);
+	const struct session_key *k = key;
+
+	return s->uid == k->uid && memcmp(s->producer, k->producer, PRODUCER_BYTES) == 0;
+}
+
+static struct session *find_session(const struct ingest *in, const struct session *like)
+{
+	struct session_key key = {.uid = like->uid, .producer = like->producer};
+	uint64_t hash = map_hash(&in->sessions, like->producer, PRODUCER_BYTES) ^ like->uid;
+	struct map_node *node = map_find(&in->sessions, hash, session_matches, &key);
+
+	return node == NULL ? NULL : container_of(node, struct session, node);
+}
+
+static void supersede(struct session *old)
+{
+	const struct session_source *ops = old->ops;
+	void *source = old->source;
+
+	log_info("session",
+		 "uid=%u a new connection of the same producer supersedes the one before",
+		 old->uid);
+	session_end(old);
+	ops->end(source);
+}
+
+int ingest_session_opens(struct ingest *in, struct session *s, struct span hello)
+{
+	struct session *old = find_session(in, s);
+	int r = batcher_hello(&in->batcher, s, hello);
+
+	if (r < 0)
+		return r;
+	if (old != NULL)
+		supersede(old);
+	r = map_add(&in->sessions, &s->node,
+		    map_hash(&in->sessions, s->producer, PRODUCER_BYTES) ^ s->uid);
+	if (r == 0)
+		presence_connected(&in->presence, s->uid, s->producer);
+	return r;
+}
+
+void ingest_session_closed(struct ingest *in, struct session *s)
+{
+	map_remove(&in->sessions, &s->node);
+	presence_disconnected(&in->presence, s->uid, s->producer, clock_mono_ms());
+	if (in->replay != NULL)
+		replay_look_soon(in->replay); /* it may have died: its journal is free then */
+}
+
+void ingest_hold(struct ingest *in, struct session *s)
+{
+	if (s->held)
+		return;
+	s->held = true;
+	s->held_next = in->held;
+	in->held = s;
+}
+
+void ingest_unhold(struct ingest *in, struct session *s)
+{
+	struct session **at = &in->held;
+
+	if (!s->held)
+		return;
+	while (*at != s)
+		at = &(*at)->held_next;
+	*at = s->held_next;
+	s->held = false;
+}
+
+/* Feeds everybody who was held once more; who still cannot go on is held again. */
+static void resume_held(struct ingest *in)
+{
+	struct session *list = in->held;
+
+	in->resume_held = false;
+	in->held = NULL;
+	for (struct session *s = list; s != NULL; s = s->held_next)
+		s->held = false;
+	while (list != NULL) {
+		struct session *s = list;
+
+		list = s->held_next;
+		if (s->state != SESSION_ENDED)
+			s->ops->resume(s->source);
+	}
+}
+
+int ingest_add(struct ingest *in, struct session *s, struct batch_entry *e, struct span payload,
+	       struct span run)
+{
+	return batcher_add(&in->batcher, s, e, payload, run);
+}
+
+bool ingest_part_fits(const struct ingest *in, size_t len)
+{
+	return in->parts_bytes == 0 || in->parts_bytes + len <= BLOB_WINDOW_BYTES;
+}
+
+void ingest_post_part(struct ingest *in, struct part *part)
+{
+	in->parts_bytes += part->data.len;
+	in->parts_out++;
+	(void)mailbox_post(in->neighbours.store_parts,
+			   &part->mail); /* never full: what goes in is counted here */
+}
+
+void ingest_count_refusal(struct ingest *in, enum counter counter)
+{
+	struct stats *s = in->settings.stats;
+
+	stats_add(s, counter, 1);
+	rate_add(&s->refused, clock_mono_ms(), 1);
+	if (stats_get_refusing(s) == 0)
+		stats_set_refusing(s, clock_wall_us());
+}
+
+int ingest_post_gone(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
+		     int64_t producer_id, struct span run)
+{
+	struct batch_peer peer = {.uid = uid, .producer_id = producer_id};
+	struct batch_entry e = {.kind = KIND_GONE, .fate = ENTRY_STORE, .time_us = clock_wall_us()};
+	auto_buf struct buf payload;
+	struct pack p;
+	struct mp_value skipped;
+	struct mp at;
+
+	memcpy(peer.producer, producer, PRODUCER_BYTES);
+	buf_init(&payload, RECORD_MAX);
+	pack_init(&p, &payload);
+	pack_array(&p, 3);
+	pack_text(&p, "gone");
+	pack_uint(&p, 0);
+	pack_map(&p, 2);
+	pack_text(&p, "run");
+	pack_str(&p, run);
+	pack_pair_uint(&p, "t", e.time_us);
+	if (payload.error != 0)
+		return payload.error;
+	at = mp_of(buf_span(&payload));
+	for (int i = 0; i < 3; i++)
+		(void)mp_read(&at, &skipped); /* the array, the kind, the seq: packed above */
+	return batcher_gone(&in->batcher, &peer, &e, buf_span(&payload), mp_get_str(at, "run"));
+}
+
+/* --- mails of other threads --- */
+
+static void take_mail(struct ingest *in, struct mail *mail)
+{
+	struct part *part;
+
+	switch (mail->type) {
+	case MAIL_BATCH:
+		batcher_take_back(&in->batcher, container_of(mail, struct batch, mail),
+				  &in->presence);
+		control_on_commit(in->control);
+		return;
+	case MAIL_PART:
+	case MAIL_FORGET:
+		part = container_of(mail, struct part, mail);
+		in->parts_bytes -= part->data.len;
+		in->parts_out--;
+		session_part_back(part);
+		return;
+	case MAIL_SCAN:
+		replay_on_scan(in->replay, container_of(mail, struct scan_job, job.mail));
+		return;
+	case MAIL_REPLAY:
+		replay_on_job(in->replay, container_of(mail, struct replay_job, job.mail));
+		return;
+	case MAIL_QUERY:
+		control_on_query(in->control, container_of(mail, struct query, job.mail));
+		return;
+	case MAIL_ORDER:
+		control_on_order(in->control, container_of(mail, struct order, mail));
+		return;
+	case MAIL_CHANGES:
+		control_on_changes(in->control, container_of(mail, struct changes, mail));
+		return;
+	default: assert(!"a mail that nobody expects"); return;
+	}
+}
+
+static void try_to_end(struct ingest *in);
+
+static void on_wake(uv_async_t *async)
+{
+	struct ingest *in = async->data;
+	struct mail *mail;
+
+	while ((mail = mailbox_take(&in->box)) != NULL) {
+		take_mail(in, mail);
+		in->resume_held = true;
+	}
+	if (in->state == INGEST_RUNNING)
+		replay_tick(in->replay, clock_mono_ms());
+	try_to_end(in);
+}
+
+static void on_box_post(void *data)
+{
+	struct ingest *in = data;
+
+	(void)uv_async_send(&in->wake); /* fails only for closed handles, and the box outlives
+					   nobody who posts */
+}
+
+/* --- timers --- */
+
+static void on_commit_time(uv_timer_t *timer);
+
+static void pump(struct ingest *in)
+{
+	uint64_t again_ms;
+
+	if (in->resume_held && in->held != NULL && in->state == INGEST_RUNNING)
+		resume_held(in);
+	again_ms = batcher_pump(&in->batcher, clock_mono_ms());
+	if (again_ms == UINT64_MAX)
+		(void)uv_timer_stop(&in->commit_timer); /* always 0 */
+	else if (!uv_is_active((const uv_handle_t *)&in->commit_timer))
+		(void)uv_timer_start(&in->commit_timer, on_commit_time,
+				     again_ms == 0 ? 1 : again_ms, 0); /* always 0 */
+}
+
+static void on_commit_time(uv_timer_t *timer)
+{
+	pump(timer->data);
+}
+
+static void on_after_io(uv_check_t *check)
+{
+	struct ingest *in = check->data;
+
+	atomic_store_explicit(&in->settings.stats->loop_beat_ms, clock_mono_ms(),
+			      memory_order_relaxed);
+	pump(in);
+}
+
+/* True when a daemon of one user has had nothing to do for long enough. */
+static bool is_idle_for_good(struct ingest *in, uint64_t now_ms)
+{
+	const struct stats *s = in->settings.stats;
+
+	if (in->settings.idle_exit_ms == 0)
+		return false;
+	if (stats_get(s, COUNT_CONNECTIONS) > 0 || control_clients(in->control) > 0 ||
+	    atomic_load(&s->backlog) > 0 || !batcher_is_idle(&in->batcher) ||
+	    !replay_is_idle(in->replay))
+		in->busy_ms = now_ms;
+	return now_ms - in->busy_ms >= in->settings.idle_exit_ms;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct ingest *in = timer->data;
+	uint64_t now_ms = clock_mono_ms();
+
+	for (struct conn *c = in->conns; c != NULL;) {
+		struct conn *next = conn_next(c);
+
+		conn_tick(c, now_ms);
+		c = next;
+	}
+	if (in->state != INGEST_RUNNING)
+		return;
+	if (ingest_space(in) == SPACE_FINE && stats_get_refusing(in->settings.stats) != 0)
+		stats_set_refusing(in->settings.stats, 0);
+	replay_tick(in->replay, now_ms);
+	presence_tick(&in->presence, now_ms, replay_seen_ms(in->replay));
+	in->resume_held = true; /* there may be room on the disk again */
+	pump(in);
+	if (is_idle_for_good(in, now_ms)) {
+		log_info("ingest", "idle for %llu s with nothing waiting: ending",
+			 (unsigned long long)(in->settings.idle_exit_ms / 1000));
+		ingest_stop(in);
+	}
+}
+
+/* --- start --- */
+
+static void on_ingest_connection(struct listener *l)
+{
+	struct ingest *in = l->data;
+	int r = conn_accept(in, l);
+
+	if (r < 0)
+		log_warn("ingest", "errno=%d a client was sent away", -r);
+}
+
+static void on_control_connection(struct listener *l)
+{
+	struct ingest *in = l->data;
+
+	control_accept(in->control, l);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct ingest *in = handle->data;
+
+	if (number == SIGHUP) {
+		in->settings.on_reload(in->settings.arg);
+		return;
+	}
+	log_info("ingest", "signal=%d stopping", number);
+	ingest_stop(in);
+}
+
+static int start_handles(struct ingest *in)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+	int r = uv_async_init(&in->loop, &in->wake, on_wake);
+
+	if (r < 0)
+		return r;
+	in->wake.data = in;
+	(void)uv_check_init(&in->loop, &in->after_io); /* this and the timers: always 0 */
+	in->after_io.data = in;
+	(void)uv_timer_init(&in->loop, &in->commit_timer);
+	in->commit_timer.data = in;
+	(void)uv_timer_init(&in->loop, &in->tick_timer);
+	in->tick_timer.data = in;
+	(void)uv_timer_init(&in->loop, &in->stop_timer);
+	in->stop_timer.data = in;
+	for (size_t i = 0; i < array_len(numbers); i++) {
+		r = uv_signal_init(&in->loop, &in->signals[i]);
+		in->signals[i].data = in;
+		if (r == 0)
+			r = uv_signal_start(&in->signals[i], on_signal, numbers[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int ingest_new(struct ingest **ret, const struct ingest_settings *settings)
+{
+	struct ingest *in = mem_zalloc(sizeof(*in));
+	int r;
+
+	if (in == NULL)
+		return -ENOMEM;
+	in->settings = *settings;
+	ingest_set_base_url(in, settings->base_url);
+	r = uv_loop_init(&in->loop);
+	if (r == 0)
+		r = mailbox_init(&in->box, SIZE_MAX, on_box_post, in);
+	if (r == 0)
+		r = map_init(&in->sessions);
+	if (r == 0)
+		r = map_init(&in->uids);
+	if (r == 0)
+		r = presence_init(&in->presence, in, settings->gone_after_ms);
+	if (r == 0)
+		r = start_handles(in);
+	if (r < 0) {
+		(void)mem_free(in);
+		return r;
+	}
+	*ret = in;
+	return 0;
+}
+
+static void fill_facts(void *arg, struct query_facts *ret)
+{
+	struct ingest *in = arg;
+
+	*ret = (struct query_facts){
+		.version = in->settings.version,
+		.base_url = in->base_url,
+		.store_dir = in->settings.store_dir,
+		.limit_bytes = in->settings.limit_bytes,
+		.reserve_bytes = in->settings.reserve_bytes,
+		.stats = in->settings.stats,
+		.pid = (int)getpid(),
+	};
+	replay_sums(in->replay, &ret->dead_producers, &ret->dead_bytes, &ret->dead_oldest_us);
+}
+
+/* Anybody may put a file in, nobody but the daemon may list them, and each may remove its own only.
+ */
+static int make_shared_dir(const char *path, char ret_error[256])
+{
+	if ((mkdir(path, 0700) < 0 && errno != EEXIST) || chmod(path, JOURNAL_DIR_MODE) < 0) {
+		struct stat st;
+
+		if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && access(path, W_OK | X_OK) == 0)
+			return 0; /* made for us by somebody else (tmpfiles.d) */
+		(void)snprintf(ret_error, 256, "directory %s: %s", path,
+			       strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+		return -errno;
+	}
+	return 0;
+}
+
+static int open_rooms(struct ingest *in)
+{
+	const struct control_settings control = {
+		.own_uid = in->settings.own_uid,
+		.admin_gid = in->settings.admin_gid,
+		.worker = in->neighbours.worker,
+		.sender = in->neighbours.sender,
+		.store_changes = in->neighbours.store_changes,
+		.replies = &in->box,
+		.fill_facts = fill_facts,
+		.arg = in,
+	};
+
+	batcher_init(&in->batcher, in->neighbours.store_batches, in->settings.stats);
+	in->control = control_new(&in->loop, &control);
+	in->replay = replay_new(in, &in->presence, in->neighbours.worker, in->settings.journal_dir,
+				in->settings.spool_dir);
+	return in->control == NULL || in->replay == NULL ? -ENOMEM : 0;
+}
+
+int ingest_listen(struct ingest *in, const struct ingest_neighbours *neighbours,
+		  char ret_error[256])
+{
+	int r;
+
+	in->neighbours = *neighbours;
+	r = open_rooms(in);
+	if (r < 0) {
+		(void)snprintf(ret_error, 256, "out of memory");
+		return r;
+	}
+	r = make_shared_dir(in->settings.journal_dir, ret_error);
+	if (r == 0)
+		r = make_shared_dir(in->settings.spool_dir, ret_error);
+	in->ingest_listener.on_connection = on_ingest_connection;
+	in->ingest_listener.data = in;
+	in->control_listener.on_connection = on_control_connection;
+	in->control_listener.data = in;
+	if (r == 0)
+		r = listener_open(&in->control_listener, &in->loop, in->settings.control_fd,
+				  in->settings.control_path, in->settings.socket_mode, ret_error);
+	if (r == 0)
+		r = listener_open(&in->ingest_listener, &in->loop, in->settings.ingest_fd,
+				  in->settings.ingest_path, in->settings.socket_mode, ret_error);
+	return r;
+}
+
+void ingest_set_base_url(struct ingest *in, const char *base_url)
+{
+	(void)snprintf(in->base_url, sizeof(in->base_url), "%s", base_url); /* for display */
+}
+
+void ingest_restore_present(struct ingest *in, const struct batch_peer *peer, struct span run)
+{
+	presence_joined(&in->presence, peer, run);
+	presence_disconnected(&in->presence, peer->uid, peer->producer, clock_mono_ms());
+}
+
+void ingest_run(struct ingest *in)
+{
+	ingest_move(in, INGEST_RUNNING);
+	in->busy_ms = clock_mono_ms();
+	(void)uv_check_start(&in->after_io, on_after_io); /* these: always 0 with a callback */
+	(void)uv_timer_start(&in->tick_timer, on_tick, TICK_MS, TICK_MS);
+	on_tick(&in->tick_timer);
+	(void)uv_run(&in->loop, UV_RUN_DEFAULT); /* ends when every handle is closed */
+}
+
+/* --- stop: read no more, commit what is there, send the acks, close, and wait for what other
+ * threads still hold --- */
+
+static bool nothing_is_out(const struct ingest *in)
+{
+	return in->batcher.at_store == 0 && in->parts_out == 0 && replay_is_idle(in->replay) &&
+	       control_is_idle(in->control);
+}
+
+static void on_end_time(uv_timer_t *timer)
+{
+	struct ingest *in = timer->data;
+
+	if (!nothing_is_out(in))
+		return;
+	uv_close((uv_handle_t *)&in->stop_timer, NULL);
+	uv_close((uv_handle_t *)&in->wake, NULL);
+}
+
+static void close_handles(struct ingest *in)
+{
+	ingest_move(in, INGEST_CLOSING);
+	while (in->conns != NULL)
+		conn_close(in->conns);
+	control_stop(in->control);
+	uv_close((uv_handle_t *)&in->after_io, NULL);
+	uv_close((uv_handle_t *)&in->commit_timer, NULL);
+	uv_close((uv_handle_t *)&in->tick_timer, NULL);
+	for (size_t i = 0; i < array_len(in->signals); i++)
+		uv_close((uv_handle_t *)&in->signals[i], NULL);
+	(void)uv_timer_start(&in->stop_timer, on_end_time, 0,
+			     END_CHECK_MS); /* always 0 with a callback */
+}
+
+static void try_to_end(struct ingest *in)
+{
+	if (in->state == INGEST_STOPPING && batcher_is_idle(&in->batcher) &&
+	    replay_is_idle(in->replay))
+		close_handles(in);
+}
+
+static void on_stop_time(uv_timer_t *timer)
+{
+	struct ingest *in = timer->data;
+
+	if (in->state == INGEST_STOPPING)
+		close_handles(in);
+}
+
+void ingest_stop(struct ingest *in)
+{
+	if (in->state != INGEST_RUNNING)
+		return;
+	ingest_move(in, INGEST_STOPPING);
+	listener_close(&in->ingest_listener);
+	listener_close(&in->control_listener);
+	replay_stop(in->replay);
+	for (struct conn *c = in->conns; c != NULL; c = conn_next(c))
+		conn_stop_reading(c);
+	batcher_hurry(&in->batcher);
+	pump(in);
+	(void)uv_timer_start(&in->stop_timer, on_stop_time, STOP_MS,
+			     0); /* always 0 with a callback */
+	try_to_end(in);
+}
+
+static void on_walk_close(uv_handle_t *handle, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+struct ingest *ingest_free(struct ingest *in)
+{
+	struct map_node *node;
+
+	if (in == NULL)
+		return NULL;
+	if (in->state == INGEST_NEW) { /* never ran */
+		uv_walk(&in->loop, on_walk_close, NULL);
+		(void)uv_run(&in->loop, UV_RUN_DEFAULT); /* the close callbacks */
+	}
+	(void)uv_loop_close(&in->loop); /* nothing is left in it */
+	in->replay = replay_free(in->replay);
+	in->control = control_free(in->control);
+	presence_done(&in->presence);
+	batcher_done(&in->batcher);
+	while ((node = map_pop(&in->uids)) != NULL)
+		(void)mem_free(container_of(node, struct uid_count, node));
+	map_done(&in->uids);
+	map_done(&in->sessions);
+	mailbox_done(&in->box);
+	return mem_free(in);
+}

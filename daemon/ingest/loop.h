@@ -1,0 +1,23 @@
+/* What the rooms files of ingest/ share of the loop. Loop thread. */
+#pragma once
+
+#include "daemon/ingest/ingest.h"
+
+#include <uv.h>
+
+struct conn;
+
+uv_loop_t *loop_uv(struct ingest *in);
+/* The one buffer that all sockets read into; smaller while the budget for unfinished frames is used
+ * up. */
+uv_buf_t loop_read_buffer(struct ingest *in);
+
+/* The budget for unfinished frames: a connection's part changes from old_bytes to new_bytes. */
+void loop_budget(struct ingest *in, size_t old_bytes, size_t new_bytes);
+bool loop_budget_allows(const struct ingest *in, size_t more_bytes);
+
+/* Connections, in all and of one uid. */
+bool loop_admits(const struct ingest *in, uid_t uid);
+void loop_conn_came(struct ingest *in, uid_t uid);
+void loop_conn_gone(struct ingest *in, uid_t uid);
+struct conn **loop_conns(struct ingest *in); /* head of the list */

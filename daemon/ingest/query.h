@@ -1,0 +1,55 @@
+/* Answers the questions of wbxctl from the store and the stats: facts, in frames; what they mean is
+ * for wbxctl to say. Runs as a job on the worker, a slice at a time, and without a daemon in `wbxd
+ * --answer`. */
+#pragma once
+
+#include "daemon/base/stats.h"
+#include "daemon/flow/worker.h"
+#include "proto/control.h"
+
+enum {
+	MAIL_QUERY = 32
+};
+enum {
+	QUERY_SLICE_BYTES = 128 << 10
+};
+
+/* What is not in the store. Copied into each query. */
+struct query_facts {
+	const char *version;
+	const char *base_url;
+	const char *store_dir;
+	int64_t limit_bytes;
+	int64_t reserve_bytes;
+	struct stats *stats; /* NULL: no daemon runs, only the store answers */
+	int pid;
+	uint64_t dead_producers; /* journals and spools that wait for replay */
+	uint64_t dead_bytes;
+	int64_t dead_oldest_us;
+};
+
+struct query {
+	struct job job; /* mail type MAIL_QUERY */
+	struct query_facts facts;
+	enum verb verb;
+	uint64_t id;  /* of the request: stands in every frame of the answer */
+	uint32_t uid; /* who asks */
+	bool is_admin;
+	struct buf args; /* the request's body: a map */
+	struct buf out;  /* frames of this slice */
+	int64_t after;   /* where the next slice goes on */
+	int64_t shown;
+	bool more; /* out: ask again when out is written */
+	bool idle; /* out: nothing new (a tail that follows) */
+};
+
+/* NULL: no memory. args is copied. */
+struct query *query_new(enum verb verb, uint64_t id, struct span args,
+			const struct query_facts *facts);
+struct query *query_free(struct query *q);
+/* One slice: fills out. */
+void query_step(struct query *q, struct reader *reader);
+
+/* ["error", id, {code, text}] and ["done", id, {}] */
+void answer_error(struct buf *out, uint64_t id, const char *code, const char *text);
+void answer_done(struct buf *out, uint64_t id, int64_t count);

@@ -1,0 +1,382 @@
+/* wbxd: reads its settings, wires the rooms together, runs the loop. No logic of its own. */
+#include "daemon/base/log.h"
+#include "daemon/config.h"
+#include "daemon/flow/batch.h"
+#include "daemon/flow/worker.h"
+#include "daemon/ingest/ingest.h"
+#include "daemon/store/store.h"
+#include "daemon/systemd.h"
+#include "proto/base/mem.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Exit codes of sysexits.h that we use, by name; the header has macros only. */
+enum {
+	EXIT_USAGE = 64,
+	EXIT_UNAVAILABLE = 69,
+	EXIT_CONFIG = 78
+};
+enum {
+	OVERRIDES_MAX = 64
+};
+
+struct arguments {
+	const char *config_path; /* NULL: the default, which may be absent */
+	const char *dir;
+	const char *answer;
+	bool check_config;
+	bool adopt_store;
+	const char *overrides[OVERRIDES_MAX];
+	size_t override_count;
+};
+
+struct wbxd {
+	struct arguments arguments;
+	struct config config;
+	struct stats stats;
+	struct ingest *ingest;
+	struct store *store;
+	struct worker *worker;
+};
+
+static const char default_config_path[] = "/etc/wbx/wbxd.conf";
+
+static const char usage[] =
+	"wbxd [--config FILE] [--dir DIR] [--section.key=VALUE ...]\n"
+	"  keeps what training processes log and brings it to Weights & Biases\n"
+	"\n"
+	"  --config FILE        settings; default /etc/wbx/wbxd.conf, which may be absent\n"
+	"  --dir DIR            sockets, journals and store below DIR: a daemon of one user\n"
+	"  --section.key=VALUE  one setting, over file and environment, such as --store.limit=10G\n"
+	"  --check-config       reads the settings, says what is wrong, ends\n"
+	"  --adopt-store        takes over a store that another machine made\n"
+	"  --version, --help    wbxd(8) and wbxd.conf(5) tell more\n";
+
+/* --- settings --- */
+
+static int say_usage(const char *what)
+{
+	(void)fprintf(stderr, "wbxd: %s\n%s", what, usage);
+	return EXIT_USAGE;
+}
+
+/* --name=value or --name value. True when arg is that option; *ret_value is its value, or NULL when
+ * it is missing. */
+static bool takes_value(const char *name, char **argv, int argc, int *at, const char **ret_value)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(argv[*at], name, len) != 0 || (argv[*at][len] != '\0' && argv[*at][len] != '='))
+		return false;
+	if (argv[*at][len] == '=')
+		*ret_value = argv[*at] + len + 1;
+	else
+		*ret_value = *at + 1 < argc ? argv[++*at] : NULL;
+	return true;
+}
+
+/* 0, or the exit code. */
+static int take_argument(struct arguments *a, int argc, char **argv, int *at)
+{
+	const char *arg = argv[*at];
+	const char *value = "";
+
+	if (takes_value("--config", argv, argc, at, &value))
+		a->config_path = value;
+	else if (takes_value("--dir", argv, argc, at, &value))
+		a->dir = value;
+	else if (takes_value("--answer", argv, argc, at, &value))
+		a->answer = value;
+	else if (strcmp(arg, "--check-config") == 0)
+		a->check_config = true;
+	else if (strcmp(arg, "--adopt-store") == 0)
+		a->adopt_store = true;
+	else if (strncmp(arg, "--", 2) == 0 && strchr(arg, '.') != NULL &&
+		 a->override_count < OVERRIDES_MAX)
+		a->overrides[a->override_count++] = arg + 2;
+	else
+		return say_usage(arg);
+	return value == NULL ? say_usage(arg) : 0;
+}
+
+static int read_arguments(struct arguments *a, int argc, char **argv)
+{
+	for (int at = 1; at < argc; at++) {
+		int r;
+
+		if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "--version") == 0) {
+			(void)printf("%s", argv[at][2] == 'h' ? usage
+							      : "wbxd " WBX_VERSION
+								"\n"); /* the exit code says it */
+			exit(fflush(stdout) == 0
+				     ? EXIT_SUCCESS
+				     : EXIT_FAILURE); /* NOLINT(concurrency-mt-unsafe) */
+		}
+		r = take_argument(a, argc, argv, &at);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_config(const struct arguments *a, struct config *ret,
+		       char ret_error[CONFIG_ERROR_MAX])
+{
+	const char *path = a->config_path != NULL ? a->config_path : default_config_path;
+	int r = 0;
+
+	config_defaults(ret, a->dir);
+	if (a->config_path != NULL ||
+	    a->dir == NULL) { /* a daemon of one user does not read the site's file */
+		r = config_read_file(ret, path, ret_error);
+		if (r == -ENOENT && a->config_path == NULL)
+			r = 0;
+	}
+	if (r == 0)
+		r = config_read_environment(ret, ret_error);
+	for (size_t i = 0; r == 0 && i < a->override_count; i++)
+		r = config_set(ret, a->overrides[i], ret_error);
+	if (r == 0)
+		r = config_check(ret, ret_error);
+	return r;
+}
+
+static void apply_live_settings(struct wbxd *d)
+{
+	enum log_level level = LOG_LEVEL_INFO;
+
+	(void)log_level_by_name(d->config.log_level, &level); /* config_check() knows the names */
+	log_set_level(level);
+	if (d->ingest != NULL)
+		ingest_set_base_url(d->ingest, d->config.base_url);
+}
+
+static void on_reload(void *arg)
+{
+	struct wbxd *d = arg;
+	struct config *fresh = mem_alloc(sizeof(*fresh));
+	char error[CONFIG_ERROR_MAX] = "out of memory";
+	const char *key = "";
+
+	systemd_notify("RELOADING=1");
+	if (fresh == NULL || read_config(&d->arguments, fresh, error) < 0) {
+		log_error("config", "%s; the settings in use stay as they are", error);
+	} else {
+		if (config_needs_restart(&d->config, fresh, &key))
+			log_warn("config", "key=%s changes with the next start only", key);
+		d->config = *fresh;
+		apply_live_settings(d);
+		log_info("config", "settings read again");
+	}
+	(void)mem_free(fresh);
+	systemd_notify("READY=1");
+}
+
+/* --- start and stop --- */
+
+static gid_t group_id(const char *name)
+{
+	const struct group *g =
+		name[0] == '\0'
+			? NULL
+			: getgrnam(name); /* NOLINT(concurrency-mt-unsafe): before threads start */
+
+	return g == NULL ? (gid_t)-1 : g->gr_gid;
+}
+
+static void on_commit(void *arg)
+{
+	(void)arg; /* wakes the sender, once there is one */
+}
+
+static int start_store(struct wbxd *d)
+{
+	char error[STORE_ERROR_MAX];
+	const struct store_settings settings = {
+		.dir = d->config.store_dir,
+		.limit_bytes = d->config.store_limit,
+		.reserve_bytes = d->config.store_reserve,
+		.keep_bytes = d->config.store_keep,
+		.keep_us = d->config.store_keep_age_ms * 1000,
+		.retention_round_ms = 10000,
+		.adopt = d->arguments.adopt_store,
+		.stats = &d->stats,
+		.to_loop = ingest_box(d->ingest),
+		.on_commit = on_commit,
+		.on_commit_arg = d,
+	};
+	int r = store_start(&d->store, &settings, error);
+
+	if (r < 0)
+		log_error("main", "%s", error);
+	return r;
+}
+
+static int on_present(void *arg, const struct present_info *present)
+{
+	struct wbxd *d = arg;
+	struct batch_peer peer = {.uid = present->uid, .producer_id = present->producer_id};
+
+	if (present->producer.len != PRODUCER_BYTES)
+		return 0;
+	memcpy(peer.producer, present->producer.at, PRODUCER_BYTES);
+	ingest_restore_present(d->ingest, &peer, present->run);
+	return 0;
+}
+
+static int restore_present(struct wbxd *d)
+{
+	struct reader *reader = NULL;
+	int r = reader_open(&reader, d->config.store_dir);
+
+	if (r == 0)
+		r = reader_present(reader, on_present, d);
+	(void)reader_close(reader);
+	if (r < 0)
+		log_error("main", "errno=%d the store cannot be read", -r);
+	return r;
+}
+
+static int start_ingest(struct wbxd *d)
+{
+	const struct config *c = &d->config;
+	const struct ingest_settings settings = {
+		.ingest_path = c->socket,
+		.control_path = c->control,
+		.ingest_fd = systemd_listen_fd("ingest"),
+		.control_fd = systemd_listen_fd("ctl"),
+		.socket_mode = (mode_t)c->socket_mode,
+		.journal_dir = c->journal_dir,
+		.spool_dir = c->spool_dir,
+		.store_dir = c->store_dir,
+		.gone_after_ms = (uint64_t)c->gone_after_ms,
+		.idle_exit_ms = (uint64_t)c->idle_exit_ms,
+		.own_uid = getuid(),
+		.admin_gid = group_id(c->admin_group),
+		.limit_bytes = c->store_limit,
+		.reserve_bytes = c->store_reserve,
+		.base_url = c->base_url,
+		.version = WBX_VERSION,
+		.stats = &d->stats,
+		.on_reload = on_reload,
+		.arg = d,
+	};
+	int r = ingest_new(&d->ingest, &settings);
+
+	if (r < 0)
+		log_error("main", "errno=%d the loop cannot start", -r);
+	return r;
+}
+
+static int listen_now(struct wbxd *d)
+{
+	const struct ingest_neighbours neighbours = {
+		.store_batches = store_batches(d->store),
+		.store_parts = store_parts(d->store),
+		.store_changes = store_changes(d->store),
+		.worker = worker_box(d->worker),
+	};
+	char error[256];
+	int r = ingest_listen(d->ingest, &neighbours, error);
+
+	if (r < 0)
+		log_error("main", "%s", error);
+	return r;
+}
+
+static int start(struct wbxd *d)
+{
+	int r = stats_init(&d->stats);
+
+	if (r == 0)
+		r = start_ingest(d);
+	if (r == 0)
+		r = start_store(d);
+	if (r == 0)
+		r = worker_start(&d->worker, d->config.store_dir);
+	if (r == 0)
+		r = restore_present(d);
+	return r == 0 ? listen_now(d) : r;
+}
+
+static void stop(struct wbxd *d)
+{
+	d->worker = worker_stop(
+		d->worker); /* first: the last to close the database writes its log back */
+	d->store = store_stop(d->store);
+	d->ingest = ingest_free(d->ingest);
+	stats_done(&d->stats);
+}
+
+/* Connections are cheap; the default of 1024 files is not enough for a node full of workers. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+		(void)setrlimit(RLIMIT_NOFILE, &limit); /* then fewer connections */
+	}
+}
+
+static int make_dir(const char *path)
+{
+	if (path == NULL || mkdir(path, 0700) == 0 || errno == EEXIST)
+		return 0;
+	(void)fprintf(stderr, "wbxd: %s: %s\n", path,
+		      strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+	return EXIT_CONFIG;
+}
+
+static int run(struct wbxd *d)
+{
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail */
+	(void)umask(077);               /* always succeeds */
+	raise_file_limit();
+	apply_live_settings(d);
+	r = make_dir(d->arguments.dir);
+	if (r != 0)
+		return r;
+	r = start(d);
+	if (r == 0) {
+		log_info("main", "pid=%d store=%s socket=%s version=" WBX_VERSION " started",
+			 (int)getpid(), d->config.store_dir, d->config.socket);
+		systemd_notify("READY=1");
+		ingest_run(d->ingest);
+		systemd_notify("STOPPING=1");
+	}
+	stop(d);
+	if (r == 0)
+		log_info("main", "stopped");
+	return r == 0 ? EXIT_SUCCESS : EXIT_UNAVAILABLE;
+}
+
+int main(int argc, char **argv)
+{
+	static struct wbxd d;
+	char error[CONFIG_ERROR_MAX];
+	int r = read_arguments(&d.arguments, argc, argv);
+
+	if (r != 0)
+		return r;
+	if (read_config(&d.arguments, &d.config, error) < 0) {
+		(void)fprintf(stderr, "wbxd: %s\n", error);
+		return EXIT_CONFIG;
+	}
+	if (d.arguments.check_config) {
+		(void)printf("wbxd: the settings are fine\n"); /* the exit code says it too */
+		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	}
+	return run(&d);
+}

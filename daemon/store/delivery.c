@@ -1,0 +1,386 @@
+/* See delivery.h. One function per change, found by its kind. */
+#include "daemon/store/delivery.h"
+
+#include <assert.h>
+#include <errno.h>
+
+enum {
+	SQL_CURSOR,
+	SQL_LINE_ADD,
+	SQL_RUN_NEXT_OFFSET,
+	SQL_PLANNER,
+	SQL_LATE_ADD,
+	SQL_RUN_LATE,
+	SQL_UPLOAD_ADD,
+	SQL_SEQUENCE,
+	SQL_LINES_DONE,
+	SQL_RUN_DONE_OFFSET,
+	SQL_LINE_DROP,
+	SQL_LINES_AWAY,
+	SQL_LINES_BACK,
+	SQL_RUN_OFFSET_BACK,
+	SQL_CONFIRM,
+	SQL_LINES_LSN,
+	SQL_RUN_STATE,
+	SQL_RUN_MORE,
+	SQL_RUN_SERVER,
+	SQL_RUN_EXIT,
+	SQL_RUN_PARK,
+	SQL_DEAD_ADD,
+	SQL_SINK_OK,
+	SQL_SINK_PAUSE,
+	SQL_DEAD_DROP,
+	SQL_LATE_DROP,
+	SQL_COUNT,
+};
+static const char *const texts[SQL_COUNT] = {
+	[SQL_CURSOR] = "INSERT INTO cursor (stream, lsn) VALUES (?1, ?2) ON CONFLICT (stream) DO "
+		       "UPDATE SET lsn = max(lsn, ?2)",
+	[SQL_LINE_ADD] = "INSERT INTO line (id, step, lsn, time_us, records, bytes, text) VALUES "
+			 "(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[SQL_RUN_NEXT_OFFSET] =
+		"UPDATE run SET next_offset = ?2 WHERE id = ?1 AND next_offset = ?2 - 1",
+	[SQL_PLANNER] = "INSERT OR REPLACE INTO planner (run, state) VALUES (?1, ?2)",
+	[SQL_LATE_ADD] = "INSERT OR IGNORE INTO late (run, lsn, step, time_us, payload) VALUES "
+			 "(?1, ?2, ?3, ?4, ?5)",
+	[SQL_RUN_LATE] =
+		"UPDATE run SET late = (SELECT count(*) FROM late WHERE run = ?1) WHERE id = ?1",
+	[SQL_UPLOAD_ADD] = "INSERT INTO upload (run, lsn, step, time_us, kind, key, path, blob, "
+			   "sha256, size, client_id, sequence_client_id) "
+			   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+	[SQL_SEQUENCE] =
+		"INSERT OR IGNORE INTO sequence (run, name, client_id) VALUES (?1, ?2, ?3)",
+	[SQL_LINES_DONE] = "DELETE FROM line WHERE id >= ?1 AND id < ?2",
+	[SQL_RUN_DONE_OFFSET] = "UPDATE run SET done_offset = max(done_offset, ?2) WHERE id = ?1",
+	[SQL_LINE_DROP] = "DELETE FROM line WHERE id = ?1",
+	/* two steps, because ids must stay unique while they move: away below zero, then to one
+	   less */
+	[SQL_LINES_AWAY] = "UPDATE line SET id = -id WHERE id > ?1 AND id < ?2",
+	[SQL_LINES_BACK] = "UPDATE line SET id = -id - 1 WHERE id < 0",
+	[SQL_RUN_OFFSET_BACK] = "UPDATE run SET next_offset = next_offset - 1 WHERE id = ?1",
+	[SQL_CONFIRM] = "INSERT INTO cursor (stream, done_lsn, records, bytes, blobs, blob_bytes) "
+			"VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+			"ON CONFLICT (stream) DO UPDATE SET done_lsn = max(done_lsn, ?2), records "
+			"= records + ?3, bytes = bytes + ?4, "
+			"blobs = blobs + ?5, blob_bytes = blob_bytes + ?6",
+	[SQL_LINES_LSN] = "SELECT min(lsn) FROM line WHERE id >= ?1 AND id < ?2",
+	[SQL_RUN_STATE] = "UPDATE run SET state = ?2, reopened = 0 WHERE id = ?1",
+	[SQL_RUN_MORE] =
+		"UPDATE run SET reopened = 1 WHERE id = ?1 AND "
+		"(SELECT last FROM extent WHERE stream = ?1 * 4 ORDER BY first DESC LIMIT 1) > "
+		"coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4), 0)",
+	[SQL_RUN_SERVER] = "UPDATE run SET display_name = ?2, server_id = ?3, server_entity = ?4, "
+			   "server_project = ?5 WHERE id = ?1",
+	[SQL_RUN_EXIT] = "UPDATE run SET exit_code = ?2 WHERE id = ?1",
+	[SQL_RUN_PARK] = "UPDATE run SET parked = nullif(?2, '') WHERE id = ?1",
+	[SQL_DEAD_ADD] = "INSERT INTO dead (run, sink, time_us, status, what, step, reason, "
+			 "request, answer, body, bytes) "
+			 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+	[SQL_SINK_OK] = "INSERT INTO sink (name, last_ok_us, sent) VALUES (?1, ?2, ?3) "
+			"ON CONFLICT (name) DO UPDATE SET last_ok_us = ?2, sent = sent + ?3",
+	[SQL_SINK_PAUSE] = "INSERT INTO sink (name, paused_until_us) VALUES (?1, ?2) ON CONFLICT "
+			   "(name) DO UPDATE SET paused_until_us = ?2",
+	[SQL_DEAD_DROP] = "DELETE FROM dead WHERE id = ?1",
+	[SQL_LATE_DROP] = "DELETE FROM late WHERE run = ?1",
+};
+
+/* Runs a statement with two numbers. */
+static int run_numbers(struct delivery *d, unsigned sql, int64_t first, int64_t second)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, sql);
+
+	if (sqlite3_bind_parameter_count(s) > 0)
+		db_bind_int(s, 1, first);
+	if (sqlite3_bind_parameter_count(s) > 1)
+		db_bind_int(s, 2, second);
+	return db_run(s);
+}
+
+/* The same, and something must have changed. */
+static int change_numbers(struct delivery *d, unsigned sql, int64_t first, int64_t second)
+{
+	int r = run_numbers(d, sql, first, second);
+
+	if (r < 0)
+		return r;
+	return sqlite3_changes(d->own.handle) == 0 ? -ENOENT : 0;
+}
+
+static int apply_cursor(struct delivery *d, const struct change *c)
+{
+	return run_numbers(d, SQL_CURSOR, c->stream, c->lsn);
+}
+
+static int apply_line_add(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_LINE_ADD);
+	int r;
+
+	db_bind_int(s, 1, line_id(c->run, c->offset));
+	db_bind_int(s, 2, c->step);
+	db_bind_int(s, 3, c->lsn);
+	db_bind_int(s, 4, c->time_us);
+	db_bind_int(s, 5, c->records);
+	db_bind_int(s, 6, c->bytes);
+	db_bind_text(s, 7, c->text);
+	r = db_run(s);
+	if (r < 0)
+		return r;
+	return change_numbers(d, SQL_RUN_NEXT_OFFSET, c->run,
+			      c->offset + 1); /* -ENOENT: the offset is not the next one */
+}
+
+static int apply_planner(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_PLANNER);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_blob(s, 2, c->text);
+	return db_run(s);
+}
+
+static int apply_late_add(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_LATE_ADD);
+	int r;
+
+	db_bind_int(s, 1, c->run);
+	db_bind_int(s, 2, c->lsn);
+	db_bind_int(s, 3, c->step);
+	db_bind_int(s, 4, c->time_us);
+	db_bind_blob(s, 5, c->text);
+	r = db_run(s);
+	return r < 0 ? r : change_numbers(d, SQL_RUN_LATE, c->run, 0);
+}
+
+static int apply_upload_add(struct delivery *d, const struct change *c)
+{
+	const struct change_upload *u = &c->upload;
+	sqlite3_stmt *s;
+	int64_t blob;
+	int r = blobs_ref(d->blobs, u->blob, &blob);
+
+	if (r < 0)
+		return r;
+	s = db_stmt(&d->own, SQL_UPLOAD_ADD);
+	db_bind_int(s, 1, c->run);
+	db_bind_int(s, 2, c->lsn);
+	db_bind_int(s, 3, c->step);
+	db_bind_int(s, 4, c->time_us);
+	db_bind_text(s, 5, span_of_text(u->kind));
+	db_bind_text(s, 6, u->key);
+	db_bind_text(s, 7, u->path);
+	db_bind_int(s, 8, blob);
+	db_bind_text(s, 9, u->sha256);
+	db_bind_int(s, 10, u->size);
+	db_bind_text(s, 11, u->client_id);
+	db_bind_text(s, 12, u->sequence_client_id);
+	return db_run(s);
+}
+
+static int apply_sequence(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_SEQUENCE);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->text);
+	db_bind_text(s, 3, c->text2);
+	return db_run(s);
+}
+
+static int apply_lines_done(struct delivery *d, const struct change *c)
+{
+	int r = run_numbers(d, SQL_LINES_DONE, line_id(c->run, 0), line_id(c->run, c->offset));
+
+	return r < 0 ? r : change_numbers(d, SQL_RUN_DONE_OFFSET, c->run, c->offset);
+}
+
+static int apply_line_dead(struct delivery *d, const struct change *c)
+{
+	int64_t id = line_id(c->run, c->offset);
+	int r = change_numbers(d, SQL_LINE_DROP, id, 0);
+
+	if (r == 0)
+		r = run_numbers(d, SQL_LINES_AWAY, id, line_id(c->run + 1, 0));
+	if (r == 0)
+		r = run_numbers(d, SQL_LINES_BACK, 0, 0);
+	return r < 0 ? r : change_numbers(d, SQL_RUN_OFFSET_BACK, c->run, 0);
+}
+
+/* done_lsn must also stay below the lines that are planned and not confirmed: their records are
+ * what a re-plan needs. */
+static int lowest_line_lsn(struct delivery *d, int64_t run, int64_t *lsn)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_LINES_LSN);
+	int r;
+
+	db_bind_int(s, 1, line_id(run, 0));
+	db_bind_int(s, 2, line_id(run + 1, 0));
+	r = db_step(s);
+	if (r != 1)
+		return r;
+	if (sqlite3_column_type(s, 0) != SQLITE_NULL && db_column_int(s, 0) <= *lsn)
+		*lsn = db_column_int(s, 0) - 1;
+	return db_run(s);
+}
+
+static int apply_confirm(struct delivery *d, const struct change *c)
+{
+	int64_t done_lsn = c->lsn;
+	int r = 0;
+	sqlite3_stmt *s;
+
+	if (stream_class(c->stream) == CLASS_METRICS)
+		r = lowest_line_lsn(d, stream_run(c->stream), &done_lsn);
+	if (r < 0)
+		return r;
+	s = db_stmt(&d->own, SQL_CONFIRM);
+	db_bind_int(s, 1, c->stream);
+	db_bind_int(s, 2, done_lsn);
+	db_bind_int(s, 3, c->records);
+	db_bind_int(s, 4, c->bytes);
+	db_bind_int(s, 5, c->blobs);
+	db_bind_int(s, 6, c->blob_bytes);
+	return db_run(s);
+}
+
+static int apply_run_state(struct delivery *d, const struct change *c)
+{
+	int r = change_numbers(d, SQL_RUN_STATE, c->run, (int64_t)c->state);
+
+	if (r < 0 || c->state != RUN_DONE)
+		return r;
+	commit_note_done(d->commit, c->run);
+	return run_numbers(d, SQL_RUN_MORE, c->run,
+			   0); /* one may have come since the sender looked */
+}
+
+static int apply_run_server(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_RUN_SERVER);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->text);
+	db_bind_text(s, 3, c->text2);
+	db_bind_text(s, 4, c->text3);
+	db_bind_text(s, 5, c->text4);
+	return db_run(s);
+}
+
+static int apply_run_exit(struct delivery *d, const struct change *c)
+{
+	return change_numbers(d, SQL_RUN_EXIT, c->run, c->number);
+}
+
+static int apply_run_park(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_RUN_PARK);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->text);
+	return db_run(s);
+}
+
+static int apply_dead_add(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_DEAD_ADD);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->text);
+	db_bind_int(s, 3, c->time_us);
+	db_bind_int(s, 4, c->dead.status);
+	db_bind_text(s, 5, span_of_text(c->dead.what));
+	if (c->dead.step >= 0)
+		db_bind_int(s, 6, c->dead.step);
+	db_bind_text(s, 7, c->dead.reason);
+	db_bind_text(s, 8, c->dead.request);
+	db_bind_blob(s, 9, c->dead.answer);
+	db_bind_blob(s, 10, c->dead.body);
+	db_bind_int(s, 11, (int64_t)c->dead.body.len);
+	return db_run(s);
+}
+
+static int apply_sink_ok(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_SINK_OK);
+
+	db_bind_text(s, 1, c->text);
+	db_bind_int(s, 2, c->time_us);
+	db_bind_int(s, 3, c->records);
+	return db_run(s);
+}
+
+static int apply_sink_pause(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_SINK_PAUSE);
+
+	db_bind_text(s, 1, c->text);
+	db_bind_int(s, 2, c->time_us);
+	return db_run(s);
+}
+
+static int apply_dead_drop(struct delivery *d, const struct change *c)
+{
+	return change_numbers(d, SQL_DEAD_DROP, c->number, 0);
+}
+
+static int apply_late_drop(struct delivery *d, const struct change *c)
+{
+	int r = run_numbers(d, SQL_LATE_DROP, c->run, 0);
+
+	return r < 0 ? r : change_numbers(d, SQL_RUN_LATE, c->run, 0);
+}
+
+static int apply(struct delivery *d, const struct change *c)
+{
+	switch (c->kind) {
+	case CHANGE_CURSOR: return apply_cursor(d, c);
+	case CHANGE_LINE_ADD: return apply_line_add(d, c);
+	case CHANGE_PLANNER: return apply_planner(d, c);
+	case CHANGE_LATE_ADD: return apply_late_add(d, c);
+	case CHANGE_UPLOAD_ADD: return apply_upload_add(d, c);
+	case CHANGE_SEQUENCE: return apply_sequence(d, c);
+	case CHANGE_LINES_DONE: return apply_lines_done(d, c);
+	case CHANGE_LINE_DEAD: return apply_line_dead(d, c);
+	case CHANGE_CONFIRM: return apply_confirm(d, c);
+	case CHANGE_RUN_STATE: return apply_run_state(d, c);
+	case CHANGE_RUN_SERVER: return apply_run_server(d, c);
+	case CHANGE_RUN_EXIT: return apply_run_exit(d, c);
+	case CHANGE_RUN_PARK: return apply_run_park(d, c);
+	case CHANGE_DEAD_ADD: return apply_dead_add(d, c);
+	case CHANGE_SINK_OK: return apply_sink_ok(d, c);
+	case CHANGE_SINK_PAUSE: return apply_sink_pause(d, c);
+	case CHANGE_DEAD_DROP: return apply_dead_drop(d, c);
+	case CHANGE_LATE_DROP: return apply_late_drop(d, c);
+	}
+	assert(!"a kind of change that nobody applies");
+	return -EINVAL;
+}
+
+int delivery_apply(struct delivery *d, const struct changes *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		int r = apply(d, &list->items[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs, struct commit *commit)
+{
+	int r;
+
+	*ret = (struct delivery){.own = {.handle = db->handle}, .blobs = blobs, .commit = commit};
+	r = db_prepare(&ret->own, texts, SQL_COUNT);
+	if (r < 0)
+		delivery_close(ret);
+	return r;
+}
+
+void delivery_close(struct delivery *d)
+{
+	d->own.handle = NULL; /* db's to close */
+	db_close(&d->own);
+}

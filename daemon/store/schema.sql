@@ -1,0 +1,188 @@
+-- The store, version 1. One SQLite database: what came in (record, extent, blob), who sent it (producer, run, member), and how far
+-- its delivery is (cursor, line, upload, late, dead, sink). Written by the store thread alone, read by any.
+--
+-- When this changes: raise SCHEMA_VERSION in db.c, add an O(1) step to `migrations` there, keep old columns. A database with a higher
+-- user_version is refused untouched.
+
+-- Single values. next_lsn: a lower bound for the next lsn, written by retention before it deletes the newest records (a rowid
+-- starts again when its table is empty).
+CREATE TABLE meta (
+	key TEXT PRIMARY KEY,
+	value
+) WITHOUT ROWID;
+
+-- What was counted and will never be stored: rejected records by code, refused ones by class.
+CREATE TABLE tally (
+	name TEXT PRIMARY KEY,
+	count INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- One process that logs. (uid, name) is the key of de-duplication, last_seq its last durable seq.
+CREATE TABLE producer (
+	id INTEGER PRIMARY KEY,
+	uid INTEGER NOT NULL,
+	name BLOB NOT NULL,
+	last_seq INTEGER NOT NULL,
+	hello BLOB NOT NULL, -- the body of its hello
+	first_us INTEGER NOT NULL,
+	UNIQUE (uid, name)
+);
+
+-- A run of W&B, as wbx knows it. name is the run id. name '' stands for calls that belong to no run.
+CREATE TABLE run (
+	id INTEGER PRIMARY KEY,
+	uid INTEGER NOT NULL,
+	entity TEXT NOT NULL, -- '' is the default of the key
+	project TEXT NOT NULL,
+	name TEXT NOT NULL,
+	created_us INTEGER NOT NULL,
+	state INTEGER NOT NULL DEFAULT 0,    -- enum run_state, daemon/flow/run.h
+	reopened INTEGER NOT NULL DEFAULT 0, -- 1: done, and a record came after that
+	parked TEXT,			     -- why it waits for a person; NULL: it does not
+	exit_code INTEGER,
+	next_offset INTEGER NOT NULL DEFAULT 0, -- of the next history line to be planned
+	done_offset INTEGER NOT NULL DEFAULT 0, -- history lines below it are confirmed
+	late INTEGER NOT NULL DEFAULT 0,
+	display_name TEXT,		     -- as W&B has it
+	server_id TEXT,
+	server_entity TEXT,
+	server_project TEXT,
+	UNIQUE (uid, entity, project, name)
+);
+
+CREATE INDEX run_open ON run (id) WHERE state < 4 OR reopened = 1;
+
+-- The planner's state at the cursor (forward/models/state.h); a table of its own, so that small changes of a run stay small.
+CREATE TABLE planner (
+	run INTEGER PRIMARY KEY,
+	state BLOB NOT NULL
+);
+
+-- Which producer logs to which run, under which name it calls it. state: 0 present, 1 finished, 2 gone.
+CREATE TABLE member (
+	producer INTEGER NOT NULL,
+	name TEXT NOT NULL,
+	run INTEGER NOT NULL,
+	state INTEGER NOT NULL,
+	PRIMARY KEY (producer, name)
+) WITHOUT ROWID;
+CREATE INDEX member_run ON member (run);
+
+-- Everything that was taken, as it was sent. Append-only but for retention.
+CREATE TABLE record (
+	lsn INTEGER PRIMARY KEY,
+	producer INTEGER NOT NULL,
+	payload BLOB NOT NULL -- [kind, seq, body]
+);
+
+-- One row per commit and stream: its records are first .. last, and nothing else is. The sums run from the stream's beginning and
+-- include this extent, so that a backlog is one subtraction. stream = run * 4 + class.
+CREATE TABLE extent (
+	stream INTEGER NOT NULL,
+	first INTEGER NOT NULL,
+	last INTEGER NOT NULL,
+	time_us INTEGER NOT NULL, -- when it was committed
+	records INTEGER NOT NULL,
+	bytes INTEGER NOT NULL,
+	blobs INTEGER NOT NULL,	  -- blobs that its records name
+	blob_bytes INTEGER NOT NULL,
+	PRIMARY KEY (stream, first)
+) WITHOUT ROWID;
+
+-- Bytes too big for a record. data NULL: in the file blobs/<first two digits>/<sha256 in hex>.
+CREATE TABLE blob (
+	id INTEGER PRIMARY KEY,
+	sha256 BLOB NOT NULL UNIQUE,
+	size INTEGER NOT NULL,
+	refs INTEGER NOT NULL,
+	data BLOB
+);
+CREATE TABLE blob_use (
+	lsn INTEGER NOT NULL,
+	blob INTEGER NOT NULL,
+	PRIMARY KEY (lsn, blob)
+) WITHOUT ROWID;
+
+-- How far the delivery of a stream is: planned up to lsn; `records`, `bytes`, `blobs`, `blob_bytes` of it are confirmed (or
+-- late, or dead); nothing at or below done_lsn is needed any more.
+CREATE TABLE cursor (
+	stream INTEGER PRIMARY KEY,
+	lsn INTEGER NOT NULL DEFAULT 0,
+	done_lsn INTEGER NOT NULL DEFAULT 0,
+	records INTEGER NOT NULL DEFAULT 0,
+	bytes INTEGER NOT NULL DEFAULT 0,
+	blobs INTEGER NOT NULL DEFAULT 0,
+	blob_bytes INTEGER NOT NULL DEFAULT 0
+);
+
+-- A history line that is planned and not confirmed. id = run << 36 | offset.
+CREATE TABLE line (
+	id INTEGER PRIMARY KEY,
+	step INTEGER NOT NULL,
+	lsn INTEGER NOT NULL,	  -- of its first record
+	time_us INTEGER NOT NULL, -- when that was committed
+	records INTEGER NOT NULL, -- that it stands for
+	bytes INTEGER NOT NULL,
+	text TEXT NOT NULL
+);
+
+-- A file that a planned row names and that was not sent yet. id rises in the order of planning.
+CREATE TABLE upload (
+	id INTEGER PRIMARY KEY,
+	run INTEGER NOT NULL,
+	lsn INTEGER NOT NULL,
+	step INTEGER NOT NULL,
+	time_us INTEGER NOT NULL,
+	kind TEXT NOT NULL,	  -- table
+	key TEXT NOT NULL,
+	path TEXT NOT NULL,	  -- in the run's files
+	blob INTEGER NOT NULL,
+	sha256 TEXT NOT NULL,	  -- of the file as it will be sent, in hex
+	size INTEGER NOT NULL,
+	client_id TEXT NOT NULL,
+	sequence_client_id TEXT NOT NULL
+);
+CREATE INDEX upload_run ON upload (run);
+
+-- The sequenceClientID of each artifact collection that a run's rows name.
+CREATE TABLE sequence (
+	run INTEGER NOT NULL,
+	name TEXT NOT NULL,
+	client_id TEXT NOT NULL,
+	PRIMARY KEY (run, name)
+) WITHOUT ROWID;
+
+-- Rows whose step had gone. Copied out, kept until somebody exports or drops them.
+CREATE TABLE late (
+	run INTEGER NOT NULL,
+	lsn INTEGER NOT NULL,
+	step INTEGER NOT NULL,
+	time_us INTEGER NOT NULL,
+	payload BLOB NOT NULL,
+	PRIMARY KEY (run, lsn)
+) WITHOUT ROWID;
+
+-- Refused for good by W&B, kept for a person. AUTOINCREMENT: a number that was shown is never given again.
+CREATE TABLE dead (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	run INTEGER NOT NULL,
+	sink TEXT NOT NULL,
+	time_us INTEGER NOT NULL,
+	status INTEGER NOT NULL, -- HTTP, 0: found here
+	what TEXT NOT NULL,	 -- line, run, config ...
+	step INTEGER,
+	reason TEXT NOT NULL,	 -- one line
+	request TEXT NOT NULL,	 -- method and path
+	answer BLOB NOT NULL,	 -- the first 4 KiB
+	body BLOB NOT NULL,	 -- what was refused
+	bytes INTEGER NOT NULL
+);
+CREATE INDEX dead_run ON dead (run);
+
+-- What an operator asked of a sink. paused_until_us: 0 not paused, -1 until unpaused.
+CREATE TABLE sink (
+	name TEXT PRIMARY KEY,
+	paused_until_us INTEGER NOT NULL DEFAULT 0,
+	last_ok_us INTEGER NOT NULL DEFAULT 0,
+	sent INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;

@@ -1,0 +1,34 @@
+/* See control.h. */
+#include "proto/control.h"
+
+#include <assert.h>
+
+static const struct verb_info verbs[VERB_COUNT] = {
+	[VERB_STATUS] = {"status", WHO_OWN, AT_WORKER, true},
+	[VERB_BACKLOG] = {"backlog", WHO_OWN, AT_WORKER, true},
+	[VERB_RUNS] = {"runs", WHO_OWN, AT_WORKER, true},
+	[VERB_TAIL] = {"tail", WHO_OWN, AT_WORKER, true},
+	[VERB_FLUSH] = {"flush", WHO_OWN, AT_SENDER, false},
+	[VERB_RETRY] = {"retry", WHO_ADMIN, AT_SENDER, false},
+	[VERB_PAUSE] = {"pause", WHO_ADMIN, AT_STORE, false},
+	[VERB_UNPAUSE] = {"unpause", WHO_ADMIN, AT_STORE, false},
+	[VERB_DEAD_LIST] = {"dead_list", WHO_OWN, AT_WORKER, true},
+	[VERB_DEAD_SHOW] = {"dead_show", WHO_OWN, AT_WORKER, true},
+	[VERB_DEAD_RETRY] = {"dead_retry", WHO_OWN, AT_SENDER, false},
+	[VERB_DEAD_DROP] = {"dead_drop", WHO_OWN, AT_SENDER, false},
+};
+
+const struct verb_info *verb_info(enum verb verb)
+{
+	assert(verb < VERB_COUNT);
+	return &verbs[verb];
+}
+
+enum verb verb_by_name(struct span name)
+{
+	for (unsigned v = 0; v < VERB_COUNT; v++) {
+		if (span_is(name, verbs[v].name))
+			return (enum verb)v;
+	}
+	return VERB_UNKNOWN;
+}
