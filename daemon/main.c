@@ -9,7 +9,7 @@
 #include "proto/base/mem.h"
 
 #include <errno.h>
-#include <getopt.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +35,7 @@ struct arguments {
 	const char *answer;
 	bool check_config;
 	bool adopt_store;
+	bool detach;
 	const char *overrides[OVERRIDES_MAX];
 	size_t override_count;
 };
@@ -58,6 +59,7 @@ static const char usage[] =
 	"  --dir DIR            sockets, journals and store below DIR: a daemon of one user\n"
 	"  --section.key=VALUE  one setting, over file and environment, such as --store.limit=10G\n"
 	"  --check-config       reads the settings, says what is wrong, ends\n"
+	"  --detach             goes on in the background once it listens\n"
 	"  --adopt-store        takes over a store that another machine made\n"
 	"  --version, --help    wbxd(8) and wbxd.conf(5) tell more\n";
 
@@ -100,6 +102,8 @@ static int take_argument(struct arguments *a, int argc, char **argv, int *at)
 		a->check_config = true;
 	else if (strcmp(arg, "--adopt-store") == 0)
 		a->adopt_store = true;
+	else if (strcmp(arg, "--detach") == 0)
+		a->detach = true;
 	else if (strncmp(arg, "--", 2) == 0 && strchr(arg, '.') != NULL &&
 		 a->override_count < OVERRIDES_MAX)
 		a->overrides[a->override_count++] = arg + 2;
@@ -337,8 +341,48 @@ static int make_dir(const char *path)
 	return EXIT_CONFIG;
 }
 
+/* The parent of a detached daemon: ends when the child listens (it writes a byte) or has failed (it
+ * closes the pipe). */
+static int await_child(int ready_fd)
+{
+	char byte;
+
+	return read(ready_fd, &byte, 1) == 1 ? EXIT_SUCCESS : EXIT_UNAVAILABLE;
+}
+
+/* In the child, returns with *ret_ready_fd set; in the parent, ends the process. */
+static int detach(int *ret_ready_fd)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return EXIT_UNAVAILABLE;
+	pid = fork();
+	if (pid < 0)
+		return EXIT_UNAVAILABLE;
+	if (pid > 0) {
+		(void)close(ends[1]); /* the child's end */
+		_exit(await_child(ends[0]));
+	}
+	(void)close(ends[0]); /* the parent's end */
+	(void)setsid();       /* fails only for one who has a session already */
+	*ret_ready_fd = ends[1];
+	return 0;
+}
+
+static void say_ready(int ready_fd)
+{
+	systemd_notify("READY=1");
+	if (ready_fd >= 0 && write(ready_fd, "", 1) < 0)
+		log_warn("main", "nobody waited for the start");
+	if (ready_fd >= 0)
+		(void)close(ready_fd); /* a pipe */
+}
+
 static int run(struct wbxd *d)
 {
+	int ready_fd = -1;
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail */
@@ -348,11 +392,16 @@ static int run(struct wbxd *d)
 	r = make_dir(d->arguments.dir);
 	if (r != 0)
 		return r;
+	if (d->arguments.detach) {
+		r = detach(&ready_fd);
+		if (r != 0)
+			return r;
+	}
 	r = start(d);
 	if (r == 0) {
 		log_info("main", "pid=%d store=%s socket=%s version=" WBX_VERSION " started",
 			 (int)getpid(), d->config.store_dir, d->config.socket);
-		systemd_notify("READY=1");
+		say_ready(ready_fd);
 		ingest_run(d->ingest);
 		systemd_notify("STOPPING=1");
 	}

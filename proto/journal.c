@@ -47,12 +47,12 @@ void journal_header_write(const struct journal_header *h, uint8_t ret[JOURNAL_HE
 /* The file is somebody's: nothing in it is believed before it fits the rest. */
 static bool numbers_fit(const struct journal_header *h, uint64_t file_size)
 {
-	if (h->head < h->start)
-		return false;
 	if (h->is_spool)
-		return h->capacity == 0 && h->head - h->start <= file_size - JOURNAL_HEADER;
-	return h->capacity != 0 && h->capacity <= file_size - JOURNAL_HEADER &&
-	       h->tail >= h->head && h->tail - h->head <= h->capacity;
+		return h->capacity == 0 && h->head >= h->start && h->head - h->start <= file_size - JOURNAL_HEADER;
+	if (h->capacity == 0 || h->capacity > file_size - JOURNAL_HEADER)
+		return false;
+	/* tail <= head: empty, perhaps in the moment in which it was being moved */
+	return h->tail <= h->head || h->tail - h->head <= h->capacity;
 }
 
 int journal_header_read(const uint8_t bytes[JOURNAL_HEADER], uint64_t file_size,

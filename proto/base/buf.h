@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bytes that belong to somebody else; not NUL-terminated. */
 struct span {
@@ -36,7 +37,15 @@ void buf_trim(struct buf *b, size_t keep_cap); /* empties; gives memory above ke
 
 /* Each returns 0, or -ENOMEM or -EMSGSIZE with nothing added. */
 int buf_reserve(struct buf *b, size_t extra);
-int buf_add(struct buf *b, const void *bytes, size_t len);
+int buf_add_slow(struct buf *b, const void *bytes, size_t len); /* buf_add(), when it has to grow */
+static inline int buf_add(struct buf *b, const void *bytes, size_t len)
+{
+	if (b->error != 0 || len > b->cap - b->len || len == 0)
+		return buf_add_slow(b, bytes, len);
+	memcpy(b->data + b->len, bytes, len);
+	b->len += len;
+	return 0;
+}
 int buf_add_byte(struct buf *b, uint8_t byte);
 int buf_add_text(struct buf *b, const char *text);
 int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

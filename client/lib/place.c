@@ -1,0 +1,142 @@
+/* See place.h. */
+#include "client/lib/place.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char system_socket[] = "/run/wbx.sock";
+
+static int __attribute__((format(printf, 2, 3)))
+print(char ret[PLACE_PATH_MAX], const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(ret, PLACE_PATH_MAX, format, args);
+	va_end(args);
+	return n < 0 || n >= PLACE_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* Everything beside the socket. */
+static int place_beside(struct place *p, const char *socket)
+{
+	const char *slash = strrchr(socket, '/');
+	int len = slash == NULL ? 1 : (int)(slash - socket);
+	const char *dir = slash == NULL ? "." : socket;
+	int r = print(p->socket, "%s", socket);
+
+	if (r == 0)
+		r = print(p->control, "%.*s/ctl.sock", len, dir);
+	if (r == 0)
+		r = print(p->journal_dir, "%.*s/journal", len, dir);
+	return r == 0 ? print(p->spool_dir, "%.*s/spool", len, dir) : r;
+}
+
+static int place_system(struct place *p)
+{
+	int r = print(p->socket, "%s", system_socket);
+
+	if (r == 0)
+		r = print(p->control, "/run/wbx/ctl/ctl.sock");
+	if (r == 0)
+		r = print(p->journal_dir, "/run/wbx/journal");
+	return r == 0 ? print(p->spool_dir, "/var/spool/wbx") : r;
+}
+
+static int place_own(struct place *p)
+{
+	const char *runtime = getenv(
+		"XDG_RUNTIME_DIR"); /* NOLINT(concurrency-mt-unsafe): as getenv is everywhere */
+	const char *state = getenv("XDG_STATE_HOME"); /* NOLINT(concurrency-mt-unsafe) */
+	const char *home = getenv("HOME");            /* NOLINT(concurrency-mt-unsafe) */
+	int r;
+
+	p->is_own = true;
+	if (runtime != NULL && runtime[0] == '/')
+		r = print(p->runtime_dir, "%s/wbx", runtime);
+	else
+		r = print(p->runtime_dir, "/tmp/wbx-%u", (unsigned)getuid());
+	if (r < 0)
+		return r;
+	if (state != NULL && state[0] == '/')
+		r = print(p->state_dir, "%s/wbx", state);
+	else if (home != NULL && home[0] == '/')
+		r = print(p->state_dir, "%s/.local/state/wbx", home);
+	else
+		r = print(p->state_dir, "/var/tmp/wbx-%u", (unsigned)getuid());
+	if (r == 0)
+		r = print(p->socket, "%s/wbx.sock", p->runtime_dir);
+	if (r == 0)
+		r = print(p->control, "%s/ctl.sock", p->runtime_dir);
+	if (r == 0)
+		r = print(p->journal_dir, "%s/journal", p->runtime_dir);
+	return r == 0 ? print(p->spool_dir, "%s/spool", p->state_dir) : r;
+}
+
+int place_find(struct place *ret, const char *socket)
+{
+	struct stat st;
+
+	memset(ret, 0, sizeof(*ret));
+	if (socket == NULL)
+		socket = getenv("WBX_SOCKET"); /* NOLINT(concurrency-mt-unsafe) */
+	if (socket != NULL && socket[0] != '\0')
+		return place_beside(ret, socket);
+	if (stat(system_socket, &st) == 0)
+		return place_system(ret);
+	return place_own(ret);
+}
+
+/* Makes the directories above the last part too, as they are wanted below a home. */
+static int make_dirs(const char *path)
+{
+	char copy[PLACE_PATH_MAX];
+
+	if (print(copy, "%s", path) < 0)
+		return -ENAMETOOLONG;
+	for (char *at = copy + 1; *at != '\0'; at++) {
+		if (*at != '/')
+			continue;
+		*at = '\0';
+		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		*at = '/';
+	}
+	return mkdir(copy, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* Below /tmp somebody else may have been there first. */
+static int check_mine(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 022) == 0 ? 0
+											: -EPERM;
+}
+
+int place_make(const struct place *p)
+{
+	const char *const dirs[] = {p->runtime_dir, p->state_dir};
+
+	if (!p->is_own)
+		return 0;
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		int r = make_dirs(dirs[i]);
+
+		if (r == 0)
+			r = check_mine(dirs[i]);
+		if (r < 0)
+			return r;
+	}
+	if (mkdir(p->journal_dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	return mkdir(p->spool_dir, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}

@@ -1,0 +1,189 @@
+/* libwbx: hand a run's records to the local wbx daemon, which keeps them on disk and brings them to
+ * Weights & Biases.
+ *
+ * What every function promises: it returns in microseconds (wbx_put_table: in the time of copying
+ * the table), never waits for the network, the daemon or a sync, never raises a signal, may be
+ * called from any thread, and works while the daemon is away. Only wbx_flush() and wbx_close()
+ * wait, as long as they are told to. What returned 0 survives the death of this process: it is in a
+ * journal outside of it. After fork() the child is a producer of its own and may go on using the
+ * same handles.
+ *
+ * Functions return 0 or a negative errno value:
+ *   -EINVAL    an argument makes no sense (a NULL, an empty name, a list that was not ended)
+ *   -EMSGSIZE  one value is above 1 MiB, or a name above 512 bytes
+ *   -ENOBUFS   journal, spool and memory are full: the record was given up, counted and will be
+ * reported -ENOMEM -ESHUTDOWN the handle was closed, or the run finished Texts are UTF-8. Names and
+ * values mean what they mean in the wandb SDK. libwbx(3) tells more. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WBX_API __attribute__((visibility("default")))
+
+/* One process's connection to the daemon. */
+struct wbx;
+/* A run that this process logs to. Lives until wbx_close(). */
+struct wbx_run;
+/* Values under keys, or values in a list, being put together. One thread at a time. */
+struct wbx_map;
+
+/* Zeroed means: defaults. Everything is copied. */
+struct wbx_options {
+	const char *socket; /* of the daemon; NULL: $WBX_SOCKET, else the system's, else the user's
+			       own daemon */
+	const char *daemon; /* the wbxd to start when there is none; NULL: searched in PATH. "":
+			       start none */
+	int64_t rank;       /* -1 (or 0 with world 0): not known */
+	int64_t world;
+	size_t journal_bytes;     /* 4 MiB */
+	uint64_t spool_max_bytes; /* what may wait on disk beside the journal: 8 GiB */
+	/* Words for people: level 0 error, 1 warning, 2 note. NULL: to standard error. Called from
+	 * a thread of the library. */
+	void (*on_message)(void *arg, int level, const char *text);
+	void *arg;
+};
+
+/* Never waits for a daemon: the connection is made in the background. 0 and *ret, owned by the
+ * caller until wbx_close(). */
+WBX_API int wbx_open(struct wbx **ret, const struct wbx_options *options);
+/* Returns when everything that was logged before is on the daemon's disk: 0; -ETIMEDOUT after
+ * timeout_ms (it is still kept). */
+WBX_API int wbx_flush(struct wbx *w, int timeout_ms);
+/* Ends the connection and frees w and its runs; no other thread may use them any more. Waits at
+ * most timeout_ms for what is not acknowledged; what is not by then stays in the journal for the
+ * daemon. 0, or -ETIMEDOUT. w NULL is fine. */
+WBX_API int wbx_close(struct wbx *w, int timeout_ms);
+
+struct wbx_stats {
+	uint64_t records;          /* taken */
+	uint64_t acknowledged_seq; /* of the last record on the daemon's disk */
+	uint64_t last_seq;         /* of the last record taken */
+	uint64_t given_up;         /* records that nothing could hold */
+	uint64_t rejected;         /* by the daemon */
+	uint64_t waiting_bytes;    /* in journal, spool and memory */
+	uint64_t reconnects;
+	bool connected;
+	bool durable; /* a journal outside the process holds what is not acknowledged */
+};
+WBX_API void wbx_get_stats(struct wbx *w, struct wbx_stats *ret);
+/* The socket in use; borrowed until wbx_close(). */
+WBX_API const char *wbx_socket(const struct wbx *w);
+
+/* --- runs --- */
+
+struct wbx_run_options {
+	const char *project; /* required */
+	const char *entity;  /* NULL: the default of the key */
+	const char *id;      /* NULL: eight random characters */
+	const char *name;    /* shown in W&B; NULL: W&B makes one */
+	const char *group;
+	const char *job_type;
+	const char *notes;
+	const char *const *tags; /* ends with NULL */
+	const char *resume;      /* allow, must, never, auto */
+	const char *program;
+	const char *python; /* version of the interpreter, for W&B */
+	const struct wbx_map *config;
+};
+/* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. */
+WBX_API int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
+/* Joins a run that another process opened, to add to it. Only project, entity and id count. */
+WBX_API int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
+WBX_API const char *wbx_run_id(const struct wbx_run *run);
+
+enum wbx_commit {
+	WBX_COMMIT_AUTO, /* as the SDK: without a step the row is complete, with one it stays open
+			    until a higher one */
+	WBX_COMMIT_YES,
+	WBX_COMMIT_NO,
+};
+#define WBX_NO_STEP INT64_MIN
+/* A row, or a part of one. */
+WBX_API int wbx_log(struct wbx_run *run, const struct wbx_map *values, int64_t step,
+		    enum wbx_commit commit);
+WBX_API int wbx_summary(struct wbx_run *run, const struct wbx_map *values);
+WBX_API int wbx_config(struct wbx_run *run, const struct wbx_map *values);
+/* Lists end with NULL; either may be NULL. */
+WBX_API int wbx_tags(struct wbx_run *run, const char *const *add, const char *const *remove);
+
+struct wbx_metric {
+	const char *name; /* required; may end in '*' */
+	const char *step_metric;
+	bool step_sync;
+	bool hidden;
+	const char *const *summary; /* min max mean best last first none copy; ends with NULL */
+	const char *goal;           /* minimize, maximize */
+};
+WBX_API int wbx_define(struct wbx_run *run, const struct wbx_metric *metric);
+
+/* stream: "stdout" or "stderr". */
+WBX_API int wbx_output(struct wbx_run *run, const char *stream, const char *text);
+/* level: INFO, WARN, ERROR or NULL. wait_ms: the same title is not sent again for so long. */
+WBX_API int wbx_alert(struct wbx_run *run, const char *title, const char *text, const char *level,
+		      uint64_t wait_ms);
+
+enum {
+	WBX_ID_MAX = 37
+}; /* a UUID and its NUL */
+struct wbx_call {
+	const char *op; /* required */
+	const char *parent_id;
+	const char *trace_id;
+	const char *display_name;
+	const struct wbx_map *inputs;
+	const struct wbx_map *attributes;
+	int64_t step; /* of training; below 0: none */
+};
+/* A traced call begins, and ends. run NULL is not allowed. */
+WBX_API int wbx_call_start(struct wbx_run *run, const struct wbx_call *call,
+			   char ret_id[WBX_ID_MAX]);
+/* output: a list of one value, or NULL. exception: NULL when there was none. */
+WBX_API int wbx_call_end(struct wbx_run *run, const char *id, const struct wbx_map *output,
+			 const char *exception);
+
+/* This process logs no more to the run. The run completes when all its processes did, or died. */
+WBX_API int wbx_finish(struct wbx_run *run, int exit_code);
+/* The same, for an exit handler: the process ends, and this is how. */
+WBX_API int wbx_exit(struct wbx_run *run, int exit_code);
+
+/* --- values --- */
+
+WBX_API struct wbx_map *wbx_map_new(void);  /* NULL: no memory */
+WBX_API struct wbx_map *wbx_list_new(void); /* for values without keys */
+WBX_API void wbx_map_free(struct wbx_map *m);
+WBX_API void wbx_map_clear(struct wbx_map *m);
+
+/* key is NULL inside a list and only there. An error stays in m: it is enough to look at what takes
+ * the map. */
+WBX_API int wbx_put_double(struct wbx_map *m, const char *key, double value);
+WBX_API int wbx_put_int(struct wbx_map *m, const char *key, int64_t value);
+WBX_API int wbx_put_bool(struct wbx_map *m, const char *key, bool value);
+WBX_API int wbx_put_null(struct wbx_map *m, const char *key);
+WBX_API int wbx_put_text(struct wbx_map *m, const char *key, const char *value);
+WBX_API int wbx_put_bytes_as_text(struct wbx_map *m, const char *key, const void *text,
+				  size_t len); /* may hold NULs */
+WBX_API int wbx_begin_map(struct wbx_map *m, const char *key);
+WBX_API int wbx_begin_list(struct wbx_map *m, const char *key);
+WBX_API int wbx_end(struct wbx_map *m);
+/* One value that is msgpack already, taken as it is. */
+WBX_API int wbx_put_msgpack(struct wbx_map *m, const char *key, const void *bytes, size_t len);
+
+/* A table under key: `rows` is a list of lists, each with a value per column. Its bytes go to the
+ * daemon at once; m is then to be logged to the same run. */
+WBX_API int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
+			  const char *const *columns, size_t column_count,
+			  const struct wbx_map *rows);
+/* The same with both as msgpack: an array of strings, an array of arrays. */
+WBX_API int wbx_put_table_msgpack(struct wbx_run *run, struct wbx_map *m, const char *key,
+				  const void *columns, size_t columns_len, const void *rows,
+				  size_t rows_len);
+
+#ifdef __cplusplus
+}
+#endif
