@@ -36,3 +36,7 @@ int map_check(const struct wbx_map *m);
 /* The value that stands for the blob. */
 int map_put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES]);
 int map_name_blob(struct wbx_map *m, uint64_t id, const uint8_t digest[DIGEST_BYTES]);
+/* Sends a table (both msgpack: an array of strings, an array of arrays) as a blob of run, puts the
+ * value that stands for it into `value`, a list, and names the blob in m. */
+int map_table_value(struct wbx_run *run, struct wbx_map *value, struct wbx_map *m,
+		    struct span columns, struct span rows);

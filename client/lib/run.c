@@ -338,24 +338,39 @@ static uint32_t array_len_of(struct span list, bool *ret_ok)
 	return *ret_ok ? v.count : 0;
 }
 
-/* {"columns": [...], "data": [[...] ...]} */
-static int put_table(struct wbx_run *run, struct wbx_map *m, const char *key, struct span columns,
-		     const struct span *rows, size_t row_pieces, uint32_t column_count,
-		     uint32_t row_count)
+struct table {
+	struct span columns;
+	struct span rows[2]; /* the array's head may stand apart */
+	size_t row_pieces;
+	uint32_t column_count;
+	uint32_t row_count;
+};
+
+/* The blob is {"columns": [...], "data": [[...] ...]}. */
+static int send_table(struct wbx *w, const struct table *t, uint8_t ret_digest[DIGEST_BYTES],
+		      uint64_t *ret_blob, size_t *ret_size)
 {
 	static const uint8_t open[] = {0x82, 0xa7, 'c', 'o', 'l', 'u', 'm', 'n', 's'};
 	static const uint8_t data[] = {0xa4, 'd', 'a', 't', 'a'};
-	struct span pieces[5] = {{open, sizeof(open)}, columns, {data, sizeof(data)}};
+	struct span pieces[5] = {{open, sizeof(open)}, t->columns, {data, sizeof(data)}};
+
+	*ret_size = 0;
+	for (size_t i = 0; i < t->row_pieces; i++)
+		pieces[3 + i] = t->rows[i];
+	for (size_t i = 0; i < 3 + t->row_pieces; i++)
+		*ret_size += pieces[i].len;
+	return emit_blob(w, pieces, 3 + t->row_pieces, ret_digest, ret_blob);
+}
+
+/* Into `value` under key (NULL: a list); m names the blob. */
+static int put_table(struct wbx_run *run, struct wbx_map *value, struct wbx_map *m, const char *key,
+		     const struct table *t)
+{
 	uint8_t digest[DIGEST_BYTES];
 	uint64_t blob = 0;
 	size_t size = 0;
-	int r;
+	int r = send_table(run->w, t, digest, &blob, &size);
 
-	for (size_t i = 0; i < row_pieces; i++)
-		pieces[3 + i] = rows[i];
-	for (size_t i = 0; i < 3 + row_pieces; i++)
-		size += pieces[i].len;
-	r = emit_blob(run->w, pieces, 3 + row_pieces, digest, &blob);
 	if (r == 0)
 		r = map_name_blob(m, blob, digest);
 	if (r < 0) {
@@ -363,47 +378,63 @@ static int put_table(struct wbx_run *run, struct wbx_map *m, const char *key, st
 		m->error = m->error == 0 ? r : m->error;
 		return r;
 	}
-	(void)wbx_begin_map(m, key); /* the last one tells of any failure */
-	(void)wbx_put_text(m, "_type", "table");
-	(void)wbx_put_int(m, "size", (int64_t)size);
-	(void)wbx_put_int(m, "ncols", column_count);
-	(void)wbx_put_int(m, "nrows", row_count);
-	r = map_put_digest(m, "blob", digest);
-	return r == 0 ? wbx_end(m) : r;
+	(void)wbx_begin_map(value, key); /* the last one tells of any failure */
+	(void)wbx_put_text(value, "_type", "table");
+	(void)wbx_put_int(value, "size", (int64_t)size);
+	(void)wbx_put_int(value, "ncols", t->column_count);
+	(void)wbx_put_int(value, "nrows", t->row_count);
+	r = map_put_digest(value, "blob", digest);
+	return r == 0 ? wbx_end(value) : r;
+}
+
+static int make_table(struct table *ret, struct span columns, struct span rows)
+{
+	static const struct mp_limits limits = {.depth = RECORD_DEPTH_MAX,
+						.items = SIZE_MAX,
+						.keys = SIZE_MAX,
+						.key_bytes = SIZE_MAX};
+	struct mp check_c = mp_of(columns);
+	struct mp check_d = mp_of(rows);
+	bool ok_c;
+	bool ok_d;
+
+	*ret = (struct table){.columns = columns, .rows = {rows}, .row_pieces = 1};
+	ret->column_count = array_len_of(columns, &ok_c);
+	ret->row_count = array_len_of(rows, &ok_d);
+	if (!ok_c || !ok_d || mp_skip(&check_c, &limits) < 0 || mp_skip(&check_d, &limits) < 0 ||
+	    mp_left(&check_c) != 0 || mp_left(&check_d) != 0)
+		return -EINVAL;
+	return 0;
+}
+
+int map_table_value(struct wbx_run *run, struct wbx_map *value, struct wbx_map *m,
+		    struct span columns, struct span rows)
+{
+	struct table t;
+	int r = make_table(&t, columns, rows);
+
+	return r < 0 ? r : put_table(run, value, m, NULL, &t);
 }
 
 int wbx_put_table_msgpack(struct wbx_run *run, struct wbx_map *m, const char *key,
 			  const void *columns, size_t columns_len, const void *rows,
 			  size_t rows_len)
 {
-	static const struct mp_limits limits = {.depth = RECORD_DEPTH_MAX,
-						.items = SIZE_MAX,
-						.keys = SIZE_MAX,
-						.key_bytes = SIZE_MAX};
-	struct span c = {.at = columns, .len = columns_len};
-	struct span d = {.at = rows, .len = rows_len};
-	struct mp check_c = mp_of(c);
-	struct mp check_d = mp_of(d);
-	bool ok_c;
-	bool ok_d;
-	uint32_t column_count;
-	uint32_t row_count;
+	struct table t;
+	int r;
 
 	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL)
 		return -EINVAL;
-	column_count = array_len_of(c, &ok_c);
-	row_count = array_len_of(d, &ok_d);
-	if (!ok_c || !ok_d || mp_skip(&check_c, &limits) < 0 || mp_skip(&check_d, &limits) < 0 ||
-	    mp_left(&check_c) != 0 || mp_left(&check_d) != 0)
-		return -EINVAL;
-	return put_table(run, m, key, c, &d, 1, column_count, row_count);
+	r = make_table(&t, (struct span){.at = columns, .len = columns_len},
+		       (struct span){.at = rows, .len = rows_len});
+	return r < 0 ? r : put_table(run, m, m, key, &t);
 }
 
 int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
 		  const char *const *columns, size_t column_count, const struct wbx_map *rows)
 {
+	struct table t = {.row_pieces = 2, .column_count = (uint32_t)column_count};
 	uint8_t head[HEAD_BYTES];
-	struct span pieces[2];
 	struct buf names;
 	struct pack p;
 	int r;
@@ -420,12 +451,13 @@ int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
 	for (size_t i = 0; i < column_count; i++)
 		pack_text(&p, columns[i]);
 	map_head(rows, head);
-	pieces[0] = (struct span){.at = head, .len = sizeof(head)};
-	pieces[1] = buf_span(&rows->bytes);
+	t.columns = buf_span(&names);
+	t.rows[0] = (struct span){.at = head, .len = sizeof(head)};
+	t.rows[1] = buf_span(&rows->bytes);
+	t.row_count = rows->levels[0].count;
 	r = names.error;
 	if (r == 0)
-		r = put_table(run, m, key, buf_span(&names), pieces, 2, (uint32_t)column_count,
-			      rows->levels[0].count);
+		r = put_table(run, m, m, key, &t);
 	buf_done(&names);
 	return r;
 }

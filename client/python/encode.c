@@ -1,0 +1,368 @@
+/* See encode.h. Exact types first: they are nearly all of what trainers log. Depth is bounded, so a
+ * circle ends as a text. */
+#include "client/python/encode.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+enum {
+	DEPTH_MAX = RECORD_DEPTH_MAX - 4,
+	HEAD_BYTES = 5,
+	MAP32 = 0xdf,
+	ARRAY32 = 0xdd
+};
+
+static PyObject *hook_for_others;
+static PyObject *table_type;
+
+void encode_set_hook(PyObject *hook)
+{
+	Py_INCREF(hook);
+	Py_XDECREF(hook_for_others);
+	hook_for_others = hook;
+}
+
+void encode_set_table_type(PyObject *type)
+{
+	Py_INCREF(type);
+	Py_XDECREF(table_type);
+	table_type = type;
+}
+
+/* A head whose count is put in later: a dict may change while its values are encoded. */
+static size_t open_head(struct encoder *e)
+{
+	static const uint8_t room[HEAD_BYTES] = {0};
+	size_t at = e->out->len;
+
+	(void)buf_add(e->out, room, sizeof(room)); /* the buf remembers */
+	return at;
+}
+
+static int close_head(struct encoder *e, size_t at, uint8_t form, uint32_t count)
+{
+	uint8_t *head;
+
+	if (e->out->error != 0)
+		return e->out->error;
+	head = e->out->data + at;
+	head[0] = form;
+	for (unsigned i = 0; i < 4; i++)
+		head[1 + i] = (uint8_t)(count >> (24 - 8 * i));
+	return 0;
+}
+
+/* UTF-8; a lone surrogate as the three bytes that UTF-8 would have for it (the daemon writes it as
+ * \udxxx). */
+static int encode_text(struct encoder *e, PyObject *text)
+{
+	Py_ssize_t len;
+	const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
+	PyObject *bytes;
+	char *raw;
+
+	if (utf8 != NULL) {
+		pack_str(e->p, (struct span){.at = (const uint8_t *)utf8, .len = (size_t)len});
+		return e->out->error;
+	}
+	PyErr_Clear();
+	bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
+	if (bytes == NULL || PyBytes_AsStringAndSize(bytes, &raw, &len) < 0) {
+		PyErr_Clear();
+		Py_XDECREF(bytes);
+		pack_text(e->p, "<text that cannot be encoded>");
+		return e->out->error;
+	}
+	pack_str(e->p, (struct span){.at = (const uint8_t *)raw, .len = (size_t)len});
+	Py_DECREF(bytes);
+	return e->out->error;
+}
+
+/* What is left when nothing else helps. */
+static int encode_description(struct encoder *e, PyObject *o)
+{
+	PyObject *text = PyObject_Str(o);
+	int r;
+
+	if (text == NULL) {
+		PyErr_Clear();
+		pack_text(e->p, "<object without a text>");
+		return e->out->error;
+	}
+	r = encode_text(e, text);
+	Py_DECREF(text);
+	return r;
+}
+
+static int encode_int(struct encoder *e, PyObject *o)
+{
+	int overflow = 0;
+	long long value = PyLong_AsLongLongAndOverflow(o, &overflow);
+
+	if (overflow == 0) {
+		pack_int(e->p, value);
+	} else {
+		unsigned long long wide = overflow > 0 ? PyLong_AsUnsignedLongLong(o) : 0;
+
+		if (overflow > 0 && !PyErr_Occurred()) {
+			pack_uint(e->p, wide);
+		} else { /* beyond 64 bits: near enough as a double, as JSON readers take it anyway
+			  */
+			double real;
+
+			PyErr_Clear();
+			real = PyLong_AsDouble(o);
+			if (PyErr_Occurred()) {
+				PyErr_Clear();
+				return encode_description(e, o);
+			}
+			pack_double(e->p, real);
+		}
+	}
+	return e->out->error;
+}
+
+static int encode_key(struct encoder *e, PyObject *key)
+{
+	if (PyUnicode_Check(key))
+		return encode_text(e, key);
+	return encode_description(e, key);
+}
+
+static int encode_pairs(struct encoder *e, PyObject *dict, uint32_t *ret_count)
+{
+	PyObject *key;
+	PyObject *value;
+	Py_ssize_t at = 0;
+	uint32_t count = 0;
+	int r = 0;
+
+	while (r == 0 && PyDict_Next(dict, &at, &key, &value)) {
+		Py_INCREF(key); /* a hook may change the dict */
+		Py_INCREF(value);
+		r = encode_key(e, key);
+		if (r == 0)
+			r = encode_object(e, value);
+		Py_DECREF(key);
+		Py_DECREF(value);
+		count++;
+	}
+	*ret_count = count;
+	return r;
+}
+
+static int encode_map(struct encoder *e, PyObject *dict)
+{
+	size_t at = open_head(e);
+	uint32_t count = 0;
+	int r = encode_pairs(e, dict, &count);
+
+	return r < 0 ? r : close_head(e, at, MAP32, count);
+}
+
+/* Anything that can be walked. */
+static int encode_iterable(struct encoder *e, PyObject *o)
+{
+	PyObject *iterator = PyObject_GetIter(o);
+	size_t at = open_head(e);
+	uint32_t count = 0;
+	PyObject *item;
+	int r = 0;
+
+	if (iterator == NULL) {
+		PyErr_Clear();
+		return close_head(e, at, ARRAY32, 0);
+	}
+	while (r == 0 && (item = PyIter_Next(iterator)) != NULL) {
+		r = encode_object(e, item);
+		Py_DECREF(item);
+		count++;
+	}
+	Py_DECREF(iterator);
+	PyErr_Clear(); /* an iterator that raised ends the list */
+	return r < 0 ? r : close_head(e, at, ARRAY32, count);
+}
+
+static int encode_bytes(struct encoder *e, PyObject *o)
+{
+	PyObject *text = PyUnicode_FromEncodedObject(o, "utf-8", "replace");
+	int r;
+
+	if (text == NULL) {
+		PyErr_Clear();
+		return encode_description(e, o);
+	}
+	r = encode_text(e, text);
+	Py_DECREF(text);
+	return r;
+}
+
+/* --- tables --- */
+
+static PyObject *attribute(PyObject *o, const char *name)
+{
+	PyObject *value = PyObject_GetAttrString(o, name);
+
+	if (value == NULL)
+		PyErr_Clear();
+	return value;
+}
+
+static int encode_apart(struct encoder *like, PyObject *o, struct buf *out)
+{
+	struct pack p;
+	struct encoder e = {.p = &p, .out = out, .depth = like->depth};
+
+	pack_init(&p, out);
+	return encode_iterable(&e, o);
+}
+
+static int send_table(struct encoder *e, PyObject *columns, PyObject *rows,
+		      struct buf *column_bytes, struct buf *row_bytes)
+{
+	/* the value itself is put together in a map of its own and copied from there */
+	struct wbx_map *value = wbx_list_new();
+	int r = encode_apart(e, columns, column_bytes);
+
+	if (r == 0)
+		r = encode_apart(e, rows, row_bytes);
+	if (r == 0 && value == NULL)
+		r = -ENOMEM;
+	if (r == 0) {
+		struct wbx_run *run = e->run;
+
+		Py_BEGIN_ALLOW_THREADS /* digest and copy of megabytes */
+			r = map_table_value(run, value, e->map, buf_span(column_bytes),
+					    buf_span(row_bytes));
+		Py_END_ALLOW_THREADS
+	}
+	if (r == 0)
+		pack_raw(e->p, buf_span(&value->bytes));
+	wbx_map_free(value);
+	return r < 0 ? r : e->out->error;
+}
+
+static int encode_table(struct encoder *e, PyObject *o)
+{
+	PyObject *columns = attribute(o, "columns");
+	PyObject *rows = attribute(o, "data");
+	struct buf column_bytes;
+	struct buf row_bytes;
+	int r;
+
+	buf_init(&column_bytes, MAP_BYTES_MAX);
+	buf_init(&row_bytes, MAP_BYTES_MAX);
+	if (columns == NULL || rows == NULL || e->run == NULL)
+		r = encode_description(e, o);
+	else
+		r = send_table(e, columns, rows, &column_bytes, &row_bytes);
+	buf_done(&column_bytes);
+	buf_done(&row_bytes);
+	Py_XDECREF(columns);
+	Py_XDECREF(rows);
+	return r;
+}
+
+/* --- everything else --- */
+
+/* numpy's and torch's numbers, without importing either: what says that it is an index is an
+ * integer, what turns into a float is one. */
+static bool encode_number_like(struct encoder *e, PyObject *o, int *ret)
+{
+	PyObject *number = PyIndex_Check(o) ? PyNumber_Index(o) : NULL;
+
+	PyErr_Clear();
+	if (number != NULL) {
+		*ret = encode_int(e, number);
+		Py_DECREF(number);
+		return true;
+	}
+	if (PyObject_HasAttrString(o, "__float__")) {
+		number = PyNumber_Float(o);
+		PyErr_Clear();
+		if (number != NULL) {
+			pack_double(e->p, PyFloat_AsDouble(number));
+			Py_DECREF(number);
+			*ret = e->out->error;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int encode_with_hook(struct encoder *e, PyObject *o)
+{
+	PyObject *plain = hook_for_others == NULL
+				  ? NULL
+				  : PyObject_CallFunctionObjArgs(hook_for_others, o, NULL);
+	int r;
+
+	if (plain == NULL) {
+		PyErr_Clear();
+		return encode_description(e, o);
+	}
+	e->depth++;
+	r = encode_object(e, plain); /* what comes of it is of an exact type, or deeper */
+	e->depth--;
+	Py_DECREF(plain);
+	return r;
+}
+
+static int encode_container(struct encoder *e, PyObject *o)
+{
+	int r;
+
+	e->depth++;
+	r = PyDict_Check(o) ? encode_map(e, o) : encode_iterable(e, o);
+	e->depth--;
+	return r;
+}
+
+static int encode_other(struct encoder *e, PyObject *o)
+{
+	int r = 0;
+
+	if (table_type != NULL && PyObject_IsInstance(o, table_type) == 1)
+		return encode_table(e, o);
+	PyErr_Clear();
+	if (PyBytes_Check(o) || PyByteArray_Check(o))
+		return encode_bytes(e, o);
+	if (PyAnySet_Check(o))
+		return encode_container(e, o);
+	if (encode_number_like(e, o, &r))
+		return r;
+	return encode_with_hook(e, o);
+}
+
+int encode_object(struct encoder *e, PyObject *o)
+{
+	if (e->depth >= DEPTH_MAX) {
+		pack_text(e->p, "<nested too deep>");
+		return e->out->error;
+	}
+	if (o == Py_None)
+		pack_nil(e->p);
+	else if (o == Py_True || o == Py_False)
+		pack_bool(e->p, o == Py_True);
+	else if (PyFloat_Check(o))
+		pack_double(e->p, PyFloat_AsDouble(o));
+	else if (PyLong_Check(o))
+		return encode_int(e, o);
+	else if (PyUnicode_Check(o))
+		return encode_text(e, o);
+	else if (PyDict_Check(o) || PyList_Check(o) || PyTuple_Check(o))
+		return encode_container(e, o);
+	else
+		return encode_other(e, o);
+	return e->out->error;
+}
+
+int encode_dict(struct wbx_run *run, struct wbx_map *m, PyObject *dict)
+{
+	struct encoder e = {.p = &m->p, .out = &m->bytes, .run = run, .map = m};
+	int r = encode_pairs(&e, dict, &m->levels[0].count);
+
+	m->error = r;
+	return r;
+}

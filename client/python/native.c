@@ -1,0 +1,543 @@
+/* wbx._native: libwbx as Python types. Methods that log return 0 or a negative errno and never
+ * raise for what is logged; the package's Python side says what that means. Limited API of 3.10:
+ * one binary for every later version. */
+#include "client/python/encode.h"
+
+#include <errno.h>
+
+struct client {
+	PyObject_HEAD struct wbx *w;
+};
+
+struct run {
+	PyObject_HEAD struct wbx_run *run; /* w's */
+	PyObject *client;                  /* keeps w open */
+	struct wbx_map *map;               /* used again for every record */
+	bool map_in_use;                   /* a hook that logs while it is asked */
+};
+
+static PyTypeObject *run_type;
+
+static PyObject *status(int r)
+{
+	return PyLong_FromLong(r);
+}
+
+/* --- maps --- */
+
+/* A map for one record: the run's own when it is free. */
+static struct wbx_map *take_map(struct run *self)
+{
+	if (self->map_in_use)
+		return wbx_map_new();
+	if (self->map == NULL)
+		self->map = wbx_map_new();
+	if (self->map != NULL) {
+		wbx_map_clear(self->map);
+		self->map_in_use = true;
+	}
+	return self->map;
+}
+
+static void give_map(struct run *self, struct wbx_map *m)
+{
+	if (m == NULL)
+		return;
+	if (m == self->map) {
+		self->map_in_use = false;
+		if (m->bytes.cap > (1 << 20)) /* one big record should not stay for the whole run */
+			buf_done(&m->bytes);
+	} else {
+		wbx_map_free(m);
+	}
+}
+
+/* The dict, or None for an empty one, as a new map; NULL with *ret_r set. */
+static struct wbx_map *map_of(struct run *self, PyObject *dict, int *ret_r)
+{
+	struct wbx_map *m = take_map(self);
+
+	*ret_r = m == NULL ? -ENOMEM : 0;
+	if (m != NULL && dict != NULL && dict != Py_None)
+		*ret_r = encode_dict(self->run, m, dict);
+	return m;
+}
+
+/* A list of str as a C list that borrows from it; freed with PyMem_Free. NULL with an exception, or
+ * for None (*ret_none). */
+static const char **texts_of(PyObject *list, bool *ret_none)
+{
+	Py_ssize_t n;
+	const char **texts;
+
+	*ret_none = list == NULL || list == Py_None;
+	if (*ret_none)
+		return NULL;
+	n = PySequence_Size(list);
+	if (n < 0)
+		return NULL;
+	texts = PyMem_Malloc(((size_t)n + 1) * sizeof(*texts));
+	if (texts == NULL) {
+		(void)PyErr_NoMemory();
+		return NULL;
+	}
+	for (Py_ssize_t i = 0; i < n; i++) {
+		PyObject *item = PySequence_GetItem(list, i);
+
+		texts[i] = item == NULL ? NULL : PyUnicode_AsUTF8AndSize(item, NULL);
+		Py_XDECREF(item); /* the list holds it */
+		if (texts[i] == NULL) {
+			PyMem_Free((void *)texts);
+			return NULL;
+		}
+	}
+	texts[n] = NULL;
+	return texts;
+}
+
+/* --- Run --- */
+
+static void run_dealloc(PyObject *o)
+{
+	struct run *self = (struct run *)o;
+	PyTypeObject *type = Py_TYPE(o);
+
+	wbx_map_free(self->map);
+	Py_XDECREF(self->client);
+	PyObject_Free(o);
+	Py_DECREF(type);
+}
+
+static PyObject *run_log(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	PyObject *data;
+	PyObject *step_object = Py_None;
+	PyObject *commit_object = Py_None;
+	enum wbx_commit commit = WBX_COMMIT_AUTO;
+	int64_t step = WBX_NO_STEP;
+	struct wbx_map *m;
+	int r;
+
+	if (!PyArg_ParseTuple(args, "O!|OO", &PyDict_Type, &data, &step_object, &commit_object))
+		return NULL;
+	if (step_object != Py_None) {
+		step = PyLong_AsLongLong(step_object);
+		if (PyErr_Occurred())
+			return NULL;
+	}
+	if (commit_object != Py_None)
+		commit = PyObject_IsTrue(commit_object) ? WBX_COMMIT_YES : WBX_COMMIT_NO;
+	m = map_of(self, data, &r);
+	if (r == 0)
+		r = wbx_log(self->run, m, step, commit);
+	give_map(self, m);
+	return status(r);
+}
+
+static PyObject *log_dict(PyObject *o, PyObject *args,
+			  int (*function)(struct wbx_run *, const struct wbx_map *))
+{
+	struct run *self = (struct run *)o;
+	PyObject *data;
+	struct wbx_map *m;
+	int r;
+
+	if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &data))
+		return NULL;
+	m = map_of(self, data, &r);
+	if (r == 0)
+		r = function(self->run, m);
+	give_map(self, m);
+	return status(r);
+}
+
+static PyObject *run_summary(PyObject *o, PyObject *args)
+{
+	return log_dict(o, args, wbx_summary);
+}
+
+static PyObject *run_config(PyObject *o, PyObject *args)
+{
+	return log_dict(o, args, wbx_config);
+}
+
+static PyObject *run_tags(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	PyObject *add = Py_None;
+	PyObject *remove = Py_None;
+	const char **add_texts;
+	const char **remove_texts;
+	bool none_add;
+	bool none_remove;
+	int r = 0;
+
+	if (!PyArg_ParseTuple(args, "|OO", &add, &remove))
+		return NULL;
+	add_texts = texts_of(add, &none_add);
+	remove_texts = texts_of(remove, &none_remove);
+	if (!PyErr_Occurred())
+		r = wbx_tags(self->run, add_texts, remove_texts);
+	PyMem_Free((void *)add_texts);
+	PyMem_Free((void *)remove_texts);
+	return PyErr_Occurred() ? NULL : status(r);
+}
+
+static PyObject *run_define(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	struct wbx_metric metric = {0};
+	PyObject *summary = Py_None;
+	const char **texts;
+	int step_sync = 0;
+	int hidden = 0;
+	bool none;
+	int r = 0;
+
+	if (!PyArg_ParseTuple(args, "s|zppOz", &metric.name, &metric.step_metric, &step_sync,
+			      &hidden, &summary, &metric.goal))
+		return NULL;
+	metric.step_sync = step_sync != 0;
+	metric.hidden = hidden != 0;
+	texts = texts_of(summary, &none);
+	metric.summary = texts;
+	if (!PyErr_Occurred())
+		r = wbx_define(self->run, &metric);
+	PyMem_Free((void *)texts);
+	return PyErr_Occurred() ? NULL : status(r);
+}
+
+static PyObject *run_output(PyObject *o, PyObject *args)
+{
+	const char *stream;
+	const char *text;
+
+	if (!PyArg_ParseTuple(args, "ss", &stream, &text))
+		return NULL;
+	return status(wbx_output(((struct run *)o)->run, stream, text));
+}
+
+static PyObject *run_alert(PyObject *o, PyObject *args)
+{
+	const char *title;
+	const char *text;
+	const char *level = NULL;
+	unsigned long long wait_ms = 0;
+
+	if (!PyArg_ParseTuple(args, "ss|zK", &title, &text, &level, &wait_ms))
+		return NULL;
+	return status(wbx_alert(((struct run *)o)->run, title, text, level, wait_ms));
+}
+
+static PyObject *run_finish(PyObject *o, PyObject *args)
+{
+	int code = 0;
+	int at_exit = 0;
+
+	if (!PyArg_ParseTuple(args, "|ip", &code, &at_exit))
+		return NULL;
+	return status(at_exit ? wbx_exit(((struct run *)o)->run, code)
+			      : wbx_finish(((struct run *)o)->run, code));
+}
+
+static PyObject *run_call_start(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	PyObject *inputs = Py_None;
+	PyObject *attributes = Py_None;
+	struct wbx_call call = {.step = -1};
+	struct wbx_map *in;
+	struct wbx_map *more = NULL;
+	char id[WBX_ID_MAX] = "";
+	long long step = -1;
+	int r;
+
+	if (!PyArg_ParseTuple(args, "s|OOzzzL", &call.op, &inputs, &attributes, &call.parent_id,
+			      &call.trace_id, &call.display_name, &step))
+		return NULL;
+	call.step = step;
+	in = map_of(self, inputs, &r);
+	call.inputs = in;
+	if (r == 0 && attributes != Py_None) {
+		more = map_of(self, attributes, &r);
+		call.attributes = more;
+	}
+	if (r == 0)
+		r = wbx_call_start(self->run, &call, id);
+	give_map(self, more);
+	give_map(self, in);
+	return Py_BuildValue("(is)", r, id);
+}
+
+static PyObject *run_call_end(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	PyObject *output = Py_None;
+	const char *exception = NULL;
+	const char *id;
+	struct wbx_map *list;
+	int r = -ENOMEM;
+
+	if (!PyArg_ParseTuple(args, "s|Oz", &id, &output, &exception))
+		return NULL;
+	list = wbx_list_new();
+	if (list != NULL) {
+		struct encoder e = {.p = &list->p, .out = &list->bytes, .map = list};
+
+		r = encode_object(&e, output);
+		list->levels[0].count = 1;
+	}
+	if (r == 0)
+		r = wbx_call_end(self->run, id, list, exception);
+	wbx_map_free(list);
+	return status(r);
+}
+
+static PyObject *run_get_id(PyObject *o, void *closure)
+{
+	(void)closure;
+	return PyUnicode_FromString(wbx_run_id(((struct run *)o)->run));
+}
+
+static PyMethodDef run_methods[] = {
+	{"log", run_log, METH_VARARGS, "log(data, step=None, commit=None)"},
+	{"summary", run_summary, METH_VARARGS, "summary(data)"},
+	{"config", run_config, METH_VARARGS, "config(data)"},
+	{"tags", run_tags, METH_VARARGS, "tags(add, remove)"},
+	{"define", run_define, METH_VARARGS,
+	 "define(name, step_metric, step_sync, hidden, summary, goal)"},
+	{"output", run_output, METH_VARARGS, "output(stream, text)"},
+	{"alert", run_alert, METH_VARARGS, "alert(title, text, level, wait_ms)"},
+	{"finish", run_finish, METH_VARARGS, "finish(exit_code, at_exit)"},
+	{"call_start", run_call_start, METH_VARARGS,
+	 "call_start(op, inputs, attributes, parent_id, trace_id, display_name, step) -> (r, id)"},
+	{"call_end", run_call_end, METH_VARARGS, "call_end(id, output, exception)"},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef run_getset[] = {{"id", run_get_id, NULL, NULL, NULL},
+				   {NULL, NULL, NULL, NULL, NULL}};
+
+static PyType_Slot run_slots[] = {
+	{Py_tp_dealloc, (void *)run_dealloc},
+	{Py_tp_methods, run_methods},
+	{Py_tp_getset, run_getset},
+	{0, NULL},
+};
+static PyType_Spec run_spec = {
+	.name = "wbx._native.Run",
+	.basicsize = sizeof(struct run),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = run_slots,
+};
+
+/* --- Client --- */
+
+static PyObject *client_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = {"socket", "daemon", "rank", "world", NULL};
+	struct wbx_options options = {0};
+	long long rank = 0;
+	long long world = 0;
+	struct client *self;
+	int r;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|zzLL", names, &options.socket,
+					 &options.daemon, &rank, &world))
+		return NULL;
+	options.rank = rank;
+	options.world = world;
+	self = (struct client *)PyType_GenericAlloc(type, 0);
+	if (self == NULL)
+		return NULL;
+	r = wbx_open(&self->w, &options);
+	if (r < 0) {
+		Py_DECREF(self);
+		errno = -r;
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	return (PyObject *)self;
+}
+
+static void client_dealloc(PyObject *o)
+{
+	struct client *self = (struct client *)o;
+	PyTypeObject *type = Py_TYPE(o);
+	struct wbx *w = self->w;
+
+	Py_BEGIN_ALLOW_THREADS(void)
+		wbx_close(w, 0); /* what is not acknowledged stays in the journal */
+	Py_END_ALLOW_THREADS PyObject_Free(o);
+	Py_DECREF(type);
+}
+
+static bool is_open(struct client *self)
+{
+	if (self->w != NULL)
+		return true;
+	PyErr_SetString(PyExc_ValueError, "the client is closed");
+	return false;
+}
+
+static PyObject *wrap_run(struct client *self, struct wbx_run *run)
+{
+	struct run *o = (struct run *)PyType_GenericAlloc(run_type, 0);
+
+	if (o == NULL)
+		return NULL;
+	o->run = run;
+	Py_INCREF(self);
+	o->client = (PyObject *)self;
+	return (PyObject *)o;
+}
+
+static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
+			  int (*function)(struct wbx *, const struct wbx_run_options *,
+					  struct wbx_run **))
+{
+	static char *names[] = {"project", "entity", "id",     "name",    "group",  "job_type",
+				"notes",   "tags",   "resume", "program", "python", NULL};
+	struct client *self = (struct client *)o;
+	struct wbx_run_options options = {0};
+	struct wbx_run *run = NULL;
+	PyObject *tags = Py_None;
+	const char **texts;
+	bool none;
+	int r;
+
+	if (!is_open(self) ||
+	    !PyArg_ParseTupleAndKeywords(args, kwargs, "s|zzzzzzOzzz", names, &options.project,
+					 &options.entity, &options.id, &options.name,
+					 &options.group, &options.job_type, &options.notes, &tags,
+					 &options.resume, &options.program, &options.python))
+		return NULL;
+	texts = texts_of(tags, &none);
+	if (PyErr_Occurred())
+		return NULL;
+	options.tags = texts;
+	r = function(self->w, &options, &run);
+	PyMem_Free((void *)texts);
+	if (r < 0) {
+		errno = -r;
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	return wrap_run(self, run);
+}
+
+static PyObject *client_run(PyObject *o, PyObject *args, PyObject *kwargs)
+{
+	return open_run(o, args, kwargs, wbx_run);
+}
+
+static PyObject *client_attach(PyObject *o, PyObject *args, PyObject *kwargs)
+{
+	return open_run(o, args, kwargs, wbx_attach);
+}
+
+static PyObject *client_flush(PyObject *o, PyObject *args)
+{
+	struct client *self = (struct client *)o;
+	int timeout_ms = 0;
+	int r;
+
+	if (!is_open(self) || !PyArg_ParseTuple(args, "i", &timeout_ms))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS r = wbx_flush(self->w, timeout_ms);
+	Py_END_ALLOW_THREADS return status(r);
+}
+
+static PyObject *client_stats(PyObject *o, PyObject *args)
+{
+	struct client *self = (struct client *)o;
+	struct wbx_stats s;
+
+	(void)args;
+	if (!is_open(self))
+		return NULL;
+	wbx_get_stats(self->w, &s);
+	return Py_BuildValue(
+		"{sKsKsKsKsKsKsKsOsO}", "records", (unsigned long long)s.records,
+		"acknowledged_seq", (unsigned long long)s.acknowledged_seq, "last_seq",
+		(unsigned long long)s.last_seq, "given_up", (unsigned long long)s.given_up,
+		"rejected", (unsigned long long)s.rejected, "waiting_bytes",
+		(unsigned long long)s.waiting_bytes, "reconnects", (unsigned long long)s.reconnects,
+		"connected", s.connected ? Py_True : Py_False, "durable",
+		s.durable ? Py_True : Py_False);
+}
+
+static PyObject *client_get_socket(PyObject *o, void *closure)
+{
+	struct client *self = (struct client *)o;
+
+	(void)closure;
+	return is_open(self) ? PyUnicode_FromString(wbx_socket(self->w)) : NULL;
+}
+
+static PyMethodDef client_methods[] = {
+	{"run", (PyCFunction)(void (*)(void))client_run, METH_VARARGS | METH_KEYWORDS,
+	 "run(project, ...) -> Run"},
+	{"attach", (PyCFunction)(void (*)(void))client_attach, METH_VARARGS | METH_KEYWORDS,
+	 "attach(project, entity, id) -> Run"},
+	{"flush", client_flush, METH_VARARGS, "flush(timeout_ms)"},
+	{"stats", client_stats, METH_NOARGS, "stats() -> dict"},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef client_getset[] = {{"socket", client_get_socket, NULL, NULL, NULL},
+				      {NULL, NULL, NULL, NULL, NULL}};
+
+static PyType_Slot client_slots[] = {
+	{Py_tp_new, (void *)client_new},
+	{Py_tp_dealloc, (void *)client_dealloc},
+	{Py_tp_methods, client_methods},
+	{Py_tp_getset, client_getset},
+	{0, NULL},
+};
+static PyType_Spec client_spec = {
+	.name = "wbx._native.Client",
+	.basicsize = sizeof(struct client),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = client_slots,
+};
+
+/* --- the module --- */
+
+static PyObject *set_hooks(PyObject *module, PyObject *args)
+{
+	PyObject *hook;
+	PyObject *type;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OO", &hook, &type))
+		return NULL;
+	encode_set_hook(hook);
+	encode_set_table_type(type);
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+	{"set_hooks", set_hooks, METH_VARARGS, "set_hooks(plain, table_type)"},
+	{NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "wbx._native",
+	.m_size = -1,
+	.m_methods = module_methods,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+	PyObject *m = PyModule_Create(&module);
+	PyObject *client_object = PyType_FromSpec(&client_spec);
+	PyObject *run_object = PyType_FromSpec(&run_spec);
+
+	run_type = (PyTypeObject *)run_object;
+	if (m == NULL || client_object == NULL || run_object == NULL ||
+	    PyModule_AddObject(m, "Client", client_object) < 0 ||
+	    PyModule_AddStringConstant(m, "version", WBX_VERSION) < 0)
+		return NULL;
+	return m;
+}

@@ -1,0 +1,115 @@
+"""wbx: hand a run's metrics, tables and judge calls to the local wbx daemon, which brings them to Weights & Biases.
+
+    import wbx
+
+    run = wbx.init(project="grpo", config={"lr": 1e-6})
+    run.log({"train/reward": 0.5})
+    run.finish()
+
+Names and meaning are those of ``wandb``. Nothing here waits for the network or raises for what goes wrong behind it.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Iterable
+
+from . import _run
+from ._native import version as __version__
+from ._run import Config, Error, Metric, Run, Summary, UsageError
+from ._values import Histogram, Table
+
+__all__ = ["Config", "Error", "Histogram", "Metric", "Run", "Summary", "Table", "UsageError", "attach", "config", "define_metric",
+           "finish", "flush", "init", "log", "run", "summary"]
+
+run: Run | None = None
+config: Any = None
+summary: Any = None
+
+
+def _env_tags() -> list[str] | None:
+    value = os.environ.get("WANDB_TAGS")
+    return value.split(",") if value else None
+
+
+def init(project: str | None = None, name: str | None = None, entity: str | None = None, id: str | None = None,
+         config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
+         job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, **ignored: Any) -> Run:
+    """Opens a run and returns at once; the daemon makes it in W&B when it can.
+
+    What is not given comes from WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_RUN_ID, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE
+    and WANDB_RESUME. With a run open, that one is returned, unless ``reinit`` is true: then it is finished first.
+    """
+    current = _run.open_run()
+    if current is not None:
+        if not reinit:
+            return current
+        current.finish()
+    env = os.environ.get
+    project = project or env("WANDB_PROJECT") or "uncategorized"
+    values = {
+        "entity": entity or env("WANDB_ENTITY"),
+        "name": name or env("WANDB_NAME"),
+        "group": group or env("WANDB_RUN_GROUP"),
+        "job_type": job_type or env("WANDB_JOB_TYPE"),
+        "notes": notes or env("WANDB_NOTES"),
+        "tags": [str(t) for t in (tags or _env_tags() or [])],
+    }
+    client = _run.client()
+    resume = "allow" if resume is True else resume or env("WANDB_RESUME")
+    native = client.run(project, id=id or env("WANDB_RUN_ID"), resume=resume, program=sys.argv[0] or None,
+                        python=_run.python_version(), **values)
+    new = Run(client, native, project=project, attached=False, **values)
+    _run.remember(new)
+    if config is not None:
+        new.config.update(config)
+    _show(new)
+    return new
+
+
+def attach(project: str, id: str, entity: str | None = None) -> Run:
+    """Joins a run that another process opened, to add to it."""
+    client = _run.client()
+    native = client.attach(project, entity=entity, id=id)
+    joined = Run(client, native, project=project, entity=entity, name=None, group=None, job_type=None, notes=None, tags=None,
+                 attached=True)
+    _run.remember(joined)
+    return joined
+
+
+def _show(new: Run | None) -> None:
+    """The module's run, config and summary are those of the open run."""
+    this = sys.modules[__name__]
+    this.run = new
+    this.config = new.config if new is not None else None
+    this.summary = new.summary if new is not None else None
+
+
+def _open(what: str) -> Run:
+    current = _run.open_run()
+    if current is None:
+        raise Error(f"call wbx.init() before wbx.{what}()")
+    return current
+
+
+def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+    """Run.log of the open run."""
+    _open("log").log(data, step=step, commit=commit)
+
+
+def define_metric(name: str, **options: Any) -> Metric:
+    """Run.define_metric of the open run."""
+    return _open("define_metric").define_metric(name, **options)
+
+
+def flush(timeout: float = 10.0) -> bool:
+    """Run.flush of the open run."""
+    return _open("flush").flush(timeout)
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
+    """Run.finish of the open run, if there is one."""
+    current = _run.open_run()
+    if current is not None:
+        current.finish(exit_code)
+    _show(_run.open_run())

@@ -1,0 +1,409 @@
+"""A run as the wandb SDK shows it, over the native client."""
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import platform
+import sys
+import threading
+from typing import Any, Iterable, Iterator, Mapping
+
+from . import _native
+from ._values import Table, plain
+
+FINISH_TIMEOUT_MS = 2000  # how long finish() waits for the daemon's disk; the network it never waits for
+
+_native.set_hooks(plain, Table)
+
+
+class Error(Exception):
+    """What this package raises for wrong use. What goes wrong behind it never raises."""
+
+
+class UsageError(Error):
+    """The call makes no sense, such as log() before init()."""
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        print(f"wbx: {text}", file=sys.stderr)
+
+
+def _look(result: int, what: str) -> None:
+    """Says once why something could not be kept; training goes on."""
+    if result < 0:
+        reason = {errno.ENOBUFS: "journal and spool are full", errno.EMSGSIZE: "a value is above 1 MiB",
+                  errno.ESHUTDOWN: "the run is finished", errno.ENOMEM: "out of memory"}.get(-result, os.strerror(-result))
+        _say_once(f"{what} was not kept: {reason} (said once)")
+
+
+class Config:
+    """The run's configuration: a dict whose keys are attributes too. Setting a key logs it."""
+
+    def __init__(self, native: Any):
+        object.__setattr__(self, "_native", native)
+        object.__setattr__(self, "_items", {})
+
+    def update(self, other: Any = None, allow_val_change: bool | None = None, **more: Any) -> None:
+        """Sets several keys, from a mapping, a namespace, or anything with to_dict()."""
+        values = dict(_mapping(other)) if other is not None else {}
+        values.update(more)
+        values = {str(k): _without_nan(v) for k, v in values.items()}
+        if values:
+            self._items.update(values)
+            _look(self._native.config(values), "config")
+
+    def setdefaults(self, other: Any) -> None:
+        """Sets those keys that are not set yet."""
+        self.update({k: v for k, v in _mapping(other).items() if k not in self._items})
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self._items[key]
+        except KeyError:
+            raise AttributeError(f"config has no key {key!r}") from None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._items.get(key, default)
+
+    def keys(self) -> Any:
+        return self._items.keys()
+
+    def items(self) -> Any:
+        return self._items.items()
+
+    def values(self) -> Any:
+        return self._items.values()
+
+    def as_dict(self) -> dict:
+        return dict(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+class Summary:
+    """The run's summary: the last value of each logged key, and what is set here. Setting a key logs it."""
+
+    def __init__(self, native: Any):
+        object.__setattr__(self, "_native", native)
+        object.__setattr__(self, "_items", {})
+
+    def update(self, other: Mapping[str, Any] | None = None, **more: Any) -> None:
+        values = dict(other or {}, **more)
+        if values:
+            self._items.update(values)
+            _look(self._native.summary({str(k): v for k, v in values.items()}), "summary")
+
+    def _logged(self, data: Mapping[str, Any]) -> None:
+        self._items.update(data)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self._items[key]
+        except KeyError:
+            raise AttributeError(f"summary has no key {key!r}") from None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._items.get(key, default)
+
+    def keys(self) -> Any:
+        return self._items.keys()
+
+    def items(self) -> Any:
+        return self._items.items()
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, Config):
+        return value.as_dict()
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if hasattr(value, "__dict__"):
+        return vars(value)
+    raise TypeError(f"config must be a mapping or a namespace, not {type(value).__name__}")
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN and infinities become None in a config, as the wandb SDK does it."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(v) for v in value]
+    return value
+
+
+class Run:
+    """What init() returns. Everything here may be called from any thread, and after fork()."""
+
+    def __init__(self, client: Any, native: Any, *, project: str, entity: str | None, name: str | None, group: str | None,
+                 job_type: str | None, notes: str | None, tags: Iterable[str] | None, attached: bool):
+        self._client = client
+        self._native = native
+        self._lock = threading.Lock()
+        self._step = 0
+        self._finished = False
+        self._attached = attached
+        self._tags = tuple(tags or ())
+        self.id: str = native.id
+        self.project = project
+        self.entity = entity or ""
+        self.name = name
+        self.group = group or ""
+        self.job_type = job_type or ""
+        self.notes = notes
+        self.config = Config(native)
+        self.summary = Summary(native)
+
+    # -- logging -------------------------------------------------------------------------------------------
+
+    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Logs a row, or a part of one; returns in microseconds and never raises for what goes wrong behind it.
+
+        Without ``step`` the row is complete, unless ``commit=False``: then the next call adds to it. With ``step`` it stays
+        open until a higher step comes or ``commit=True``. Values may be numbers, text, None, lists, dicts (which nest),
+        numpy and torch numbers and arrays, Histogram and Table.
+        """
+        if not isinstance(data, dict):
+            if not isinstance(data, Mapping):
+                raise TypeError(f"log() takes a dict, not {type(data).__name__}")
+            data = dict(data)
+        for key in data:
+            if not isinstance(key, str):
+                raise TypeError("the keys of what is logged must be str")
+        if step is not None and not isinstance(step, int):
+            step = int(step)
+        with self._lock:
+            if step is not None and step > self._step:
+                self._step = step
+            result = self._native.log(data, step, commit)
+            if commit or (commit is None and step is None):
+                self._step += 1
+        self.summary._logged(data)
+        _look(result, "a row")
+
+    def define_metric(self, name: str, step_metric: Any = None, step_sync: bool | None = None, hidden: bool | None = None,
+                      summary: str | None = None, goal: str | None = None, overwrite: bool | None = None) -> "Metric":
+        """Says how a metric is shown: its x axis, what the summary holds (``"min,max"``), whether it is hidden. A ``*`` at the end
+        of the name means all that begin so."""
+        if not isinstance(name, str) or not name:
+            raise UsageError("define_metric() needs a name")
+        axis = step_metric.name if isinstance(step_metric, Metric) else step_metric
+        if step_sync is None:
+            step_sync = axis is not None
+        kinds = [s.strip() for s in summary.split(",")] if summary else None
+        if kinds and set(kinds) - {"min", "max", "mean", "best", "last", "first", "copy", "none"}:
+            raise UsageError(f"define_metric() knows no summary {summary!r}")
+        if goal not in (None, "minimize", "maximize"):
+            raise UsageError("goal must be minimize or maximize")
+        _look(self._native.define(name, axis, bool(step_sync), bool(hidden), kinds, goal), "define_metric")
+        return Metric(name)
+
+    def alert(self, title: str, text: str, level: str | None = None, wait_duration: Any = None) -> None:
+        """Sends a mail or Slack message to whoever asked W&B for it."""
+        seconds = getattr(wait_duration, "total_seconds", lambda: wait_duration or 0)()
+        _look(self._native.alert(title, text, getattr(level, "value", level), int(seconds * 1000)), "an alert")
+
+    # -- judge calls ---------------------------------------------------------------------------------------
+
+    def call_start(self, op: str, inputs: dict[str, Any] | None = None, *, attributes: dict[str, Any] | None = None,
+                   parent_id: str | None = None, trace_id: str | None = None, display_name: str | None = None,
+                   step: int | None = None) -> str:
+        """A traced call begins; its id, for call_end() and as parent_id of calls inside it."""
+        result, call_id = self._native.call_start(op, inputs or {}, attributes, parent_id, trace_id, display_name,
+                                                  -1 if step is None else step)
+        _look(result, "a call")
+        return call_id
+
+    def call_end(self, call_id: str, output: Any = None, exception: BaseException | str | None = None) -> None:
+        """The call ended, with an output or an exception."""
+        if isinstance(exception, BaseException):
+            exception = f"{type(exception).__name__}: {exception}"
+        _look(self._native.call_end(call_id, output, exception), "a call")
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        """The number that the next row gets, as far as this process knows."""
+        return self._step
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        new = tuple(tags)
+        add = [t for t in new if t not in self._tags]
+        remove = [t for t in self._tags if t not in new]
+        self._tags = new
+        _look(self._native.tags(add, remove), "tags")
+
+    @property
+    def path(self) -> str:
+        return f"{self.entity}/{self.project}/{self.id}"
+
+    @property
+    def url(self) -> str | None:
+        """Not known here: W&B says it to the daemon."""
+        return None
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Waits until everything logged before is on the daemon's disk; False when it took longer."""
+        return self._client.flush(int(timeout * 1000)) == 0
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """This process logs no more to the run. Returns when that is on the daemon's disk, or after two seconds; what W&B
+        does not have yet is sent by the daemon. May be called twice."""
+        self._finish(exit_code or 0, at_exit=False)
+
+    def _finish(self, exit_code: int, at_exit: bool) -> None:
+        with self._lock:
+            if self._finished:
+                return
+            self._finished = True
+        _look(self._native.finish(exit_code, at_exit), "the end of the run")
+        if self._client.flush(FINISH_TIMEOUT_MS) < 0:
+            _say_once("the daemon did not answer in time; what it does not have is kept and sent when it does")
+        _forget(self)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> bool:
+        self._finish(0 if kind is None else 1, at_exit=False)
+        return False
+
+    def _label(self, **_: Any) -> None:
+        """The wandb SDK's telemetry; nothing here."""
+
+    def __repr__(self) -> str:
+        return f"<wbx.Run {self.path}>"
+
+
+class Metric:
+    """What define_metric() returns, to be used as step_metric of another."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+# -- the process: one client, the runs that are open, and how it ends -------------------------------------------
+
+_lock = threading.Lock()
+_client: Any = None
+_open_runs: list[Run] = []
+_exit_code = 0
+
+
+def _env_int(name: str) -> int | None:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else None
+
+
+def _daemon_beside_python() -> str | None:
+    """pip puts wbxd beside the interpreter."""
+    path = os.path.join(sys.prefix, "bin", "wbxd")
+    return path if os.access(path, os.X_OK) else None
+
+
+def client() -> Any:
+    """The process's connection to the daemon, made at first use."""
+    global _client
+    with _lock:
+        if _client is None:
+            _client = _native.Client(daemon=_daemon_beside_python(), rank=_env_int("RANK") or 0, world=_env_int("WORLD_SIZE") or 0)
+            _watch_exit()
+        return _client
+
+
+def remember(run: Run) -> None:
+    _open_runs.append(run)
+
+
+def open_run() -> Run | None:
+    return _open_runs[-1] if _open_runs else None
+
+
+def _forget(run: Run) -> None:
+    if run in _open_runs:
+        _open_runs.remove(run)
+
+
+def _watch_exit() -> None:
+    """Notes an uncaught exception or sys.exit(n), so that the run ends with the code of the process."""
+    before_hook, before_exit = sys.excepthook, sys.exit
+
+    def on_exception(kind: Any, value: Any, trace: Any) -> None:
+        global _exit_code
+        _exit_code = 1
+        before_hook(kind, value, trace)
+
+    def on_exit(code: Any = None) -> Any:
+        global _exit_code
+        _exit_code = code if isinstance(code, int) else 0 if code is None else 1
+        before_exit(code)
+
+    sys.excepthook, sys.exit = on_exception, on_exit
+    pid = os.getpid()
+    atexit.register(_at_exit, pid)
+
+
+def _at_exit(pid: int) -> None:
+    if os.getpid() != pid:
+        return  # a forked child that ends: the run is its parent's
+    for run in list(_open_runs):
+        run._finish(_exit_code, at_exit=True)
+
+
+def python_version() -> str:
+    return platform.python_version()

@@ -1,0 +1,133 @@
+"""Values that are more than plain Python: tables, histograms, and what other libraries bring.
+
+Nothing here imports numpy, torch or pandas: their objects are recognised by what they can do.
+"""
+from __future__ import annotations
+
+import sys
+from typing import Any, Iterable, Sequence
+
+HISTOGRAM_FROM = 32  # longer arrays are logged as histograms, as the wandb SDK does
+HISTOGRAM_BINS_MAX = 512
+
+
+class Table:
+    """Rows under column names, logged as a W&B table.
+
+    ``columns`` is a list of str, ``data`` a list of rows, each with one cell per column. Both may be read and
+    ``data`` may be appended to until the table is logged; a logged table is a copy.
+    """
+
+    def __init__(self, columns: Sequence[str] | None = None, data: Iterable[Sequence[Any]] | None = None):
+        rows = [list(row) for row in data] if data is not None else []
+        if columns is None:
+            columns = ["Input", "Output", "Expected"]
+        self.columns = [str(c) for c in columns]
+        for row in rows:
+            self._check(row)
+        self.data = rows
+
+    def _check(self, row: Sequence[Any]) -> None:
+        if len(row) != len(self.columns):
+            raise ValueError(f"a row of {len(row)} cells does not fit {len(self.columns)} columns: {self.columns}")
+
+    def add_data(self, *row: Any) -> None:
+        """Appends one row; ValueError when it has not one cell per column."""
+        self._check(row)
+        self.data.append(list(row))
+
+    def __repr__(self) -> str:
+        return f"<wbx.Table {len(self.data)} x {len(self.columns)}>"
+
+
+class Histogram:
+    """Counts of values in bins, from a sequence (64 bins by default, 512 at most) or from numpy.histogram's pair."""
+
+    def __init__(self, sequence: Iterable[float] | None = None, np_histogram: tuple | None = None, num_bins: int = 64):
+        if np_histogram is not None:
+            counts, edges = np_histogram
+            self.histogram, self.bins = _list_of(counts), _list_of(edges)
+        elif sequence is not None:
+            if not 1 <= num_bins <= HISTOGRAM_BINS_MAX:
+                raise ValueError(f"num_bins must be 1 to {HISTOGRAM_BINS_MAX}")
+            self.histogram, self.bins = _count(sequence, num_bins)
+        else:
+            raise ValueError("a histogram needs a sequence or np_histogram")
+        if len(self.bins) != len(self.histogram) + 1:
+            raise ValueError("np_histogram must be (n counts, n + 1 edges)")
+
+    def to_json(self) -> dict:
+        """As it stands in a history row."""
+        return {"_type": "histogram", "values": self.histogram, "bins": self.bins}
+
+
+def _list_of(values: Any) -> list:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _count(sequence: Iterable[float], num_bins: int) -> tuple[list, list]:
+    """As numpy.histogram: equal bins from the least to the greatest, the last one closed. NaNs are left out."""
+    numpy = sys.modules.get("numpy")
+    flat = _flatten(sequence)
+    finite = [v for v in flat if v - v == 0]
+    if numpy is not None:
+        counts, edges = numpy.histogram(finite, bins=num_bins)
+        return counts.tolist(), edges.tolist()
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    width = (high - low) / num_bins
+    counts = [0] * num_bins
+    for v in finite:
+        counts[min(int((v - low) / width), num_bins - 1)] += 1
+    return counts, [low + i * width for i in range(num_bins)] + [high]
+
+
+def _flatten(values: Any) -> list[float]:
+    if hasattr(values, "detach"):  # torch
+        values = values.detach().cpu().float().flatten()
+    elif hasattr(values, "flatten"):  # numpy
+        values = values.flatten()
+    return [float(v) for v in _list_of(values)]
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "tolist") and hasattr(value, "shape")
+
+
+def _array(value: Any) -> Any:
+    """numpy arrays and torch tensors: one element as a number, few as a list, many as a histogram."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    size = 1
+    for n in value.shape:
+        size *= int(n)
+    if size == 1:
+        return value.item()
+    if size > HISTOGRAM_FROM:
+        try:
+            return Histogram(value, num_bins=32).to_json()
+        except (TypeError, ValueError):
+            return value.tolist()
+    return value.tolist()
+
+
+def plain(value: Any) -> Any:
+    """What the native encoder asks for objects that it does not know; never raises for what the object is."""
+    if isinstance(value, Histogram):
+        return value.to_json()
+    if _is_array(value):
+        return _array(value)
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a pandas DataFrame
+        return Table(columns=[str(c) for c in value.columns], data=value.values.tolist())
+    if hasattr(value, "item"):  # numpy scalars that are neither index nor float
+        return value.item()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if hasattr(value, "__dict__") and type(value).__name__ in ("Namespace", "SimpleNamespace"):
+        return vars(value)
+    if hasattr(value, "items"):  # a mapping that is no dict
+        return dict(value.items())
+    return str(value)
