@@ -3,6 +3,8 @@
 #include "daemon/config.h"
 #include "daemon/flow/batch.h"
 #include "daemon/flow/worker.h"
+#include "daemon/forward/key.h"
+#include "daemon/forward/sender.h"
 #include "daemon/ingest/ingest.h"
 #include "daemon/store/store.h"
 #include "daemon/systemd.h"
@@ -12,6 +14,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +50,8 @@ struct wbxd {
 	struct ingest *ingest;
 	struct store *store;
 	struct worker *worker;
+	struct sender *sender;
+	struct sender *_Atomic sender_to_wake; /* the store thread's view of it */
 };
 
 static const char default_config_path[] = "/etc/wbx/wbxd.conf";
@@ -154,14 +159,40 @@ static int read_config(const struct arguments *a, struct config *ret,
 	return r;
 }
 
+static struct sender_settings sender_settings(const struct config *c)
+{
+	struct sender_settings s = {
+		.interval_ms = (uint64_t)c->interval_ms,
+		.heartbeat_ms = (uint64_t)c->heartbeat_ms,
+		.merge_max_us = c->merge_max_ms * 1000,
+		.connect_timeout_ms = (uint64_t)c->connect_timeout_ms,
+		.stall_timeout_ms = (uint64_t)c->stall_timeout_ms,
+		.backoff_max_ms = (uint64_t)c->backoff_max_ms,
+		.requests_per_s = (double)c->requests_per_s,
+		.bytes_per_s = (double)c->bytes_per_s,
+		.body_max = (uint64_t)c->body_max,
+	};
+
+	_Static_assert(sizeof(s.base_url) == sizeof(c->base_url), "texts fit");
+	memcpy(s.base_url, c->base_url, sizeof(s.base_url));
+	memcpy(s.key_file, c->key_file, sizeof(s.key_file));
+	memcpy(s.ca_file, c->ca_file, sizeof(s.ca_file));
+	memcpy(s.proxy, c->proxy, sizeof(s.proxy));
+	return s;
+}
+
 static void apply_live_settings(struct wbxd *d)
 {
+	struct sender_settings sender = sender_settings(&d->config);
+
 	enum log_level level = LOG_LEVEL_INFO;
 
 	(void)log_level_by_name(d->config.log_level, &level); /* config_check() knows the names */
 	log_set_level(level);
 	if (d->ingest != NULL)
 		ingest_set_base_url(d->ingest, d->config.base_url);
+	if (d->sender != NULL && sender_reload(d->sender, &sender) < 0)
+		log_error("config", "no memory; the sender goes on with the settings it had");
 }
 
 static void on_reload(void *arg)
@@ -199,7 +230,11 @@ static gid_t group_id(const char *name)
 
 static void on_commit(void *arg)
 {
-	(void)arg; /* wakes the sender, once there is one */
+	const struct wbxd *d = arg;
+	struct sender *sender = atomic_load(&d->sender_to_wake);
+
+	if (sender != NULL)
+		sender_wake(sender);
 }
 
 static int start_store(struct wbxd *d)
@@ -281,6 +316,24 @@ static int start_ingest(struct wbxd *d)
 	return r;
 }
 
+static int start_sender(struct wbxd *d)
+{
+	const struct sender_settings settings = sender_settings(&d->config);
+	const struct sender_neighbours neighbours = {
+		.store_dir = d->config.store_dir,
+		.store_changes = store_changes(d->store),
+		.worker = worker_box(d->worker),
+		.stats = &d->stats,
+	};
+	int r = sender_start(&d->sender, &settings, &neighbours);
+
+	if (r < 0)
+		log_error("main", "errno=%d the sender cannot start", -r);
+	else
+		atomic_store(&d->sender_to_wake, d->sender);
+	return r;
+}
+
 static int listen_now(struct wbxd *d)
 {
 	const struct ingest_neighbours neighbours = {
@@ -288,6 +341,7 @@ static int listen_now(struct wbxd *d)
 		.store_parts = store_parts(d->store),
 		.store_changes = store_changes(d->store),
 		.worker = worker_box(d->worker),
+		.sender = sender_box(d->sender),
 	};
 	char error[256];
 	int r = ingest_listen(d->ingest, &neighbours, error);
@@ -308,15 +362,20 @@ static int start(struct wbxd *d)
 	if (r == 0)
 		r = worker_start(&d->worker, d->config.store_dir);
 	if (r == 0)
+		r = start_sender(d);
+	if (r == 0)
 		r = restore_present(d);
 	return r == 0 ? listen_now(d) : r;
 }
 
 static void stop(struct wbxd *d)
 {
+	sender_stop(d->sender);
 	d->worker = worker_stop(
 		d->worker); /* first: the last to close the database writes its log back */
 	d->store = store_stop(d->store);
+	atomic_store(&d->sender_to_wake, NULL);
+	d->sender = sender_free(d->sender); /* the mails it was owed are back */
 	d->ingest = ingest_free(d->ingest);
 	stats_done(&d->stats);
 }
@@ -388,6 +447,7 @@ static int run(struct wbxd *d)
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail */
 	(void)umask(077);               /* always succeeds */
 	raise_file_limit();
+	key_take_environment();
 	apply_live_settings(d);
 	r = make_dir(d->arguments.dir);
 	if (r != 0)

@@ -20,7 +20,6 @@ enum change_kind {
 	CHANGE_LATE_ADD, /* run, lsn, step, time_us, text (payload): counted in the run */
 	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload, digest: the blob gets one reference
 			      more */
-	CHANGE_SEQUENCE,   /* run, text (collection), text2 (client id): kept unless there is one */
 	/* marks */
 	CHANGE_LINES_DONE, /* run, offset: lines below it are confirmed and forgotten */
 	CHANGE_LINE_DEAD,  /* run, offset: the line becomes the dead letter below it in the list,
@@ -28,6 +27,7 @@ enum change_kind {
 	CHANGE_CONFIRM,    /* stream, lsn (nothing at or below is needed), records, bytes, blobs,
 			      blob_bytes: added to the confirmed */
 	CHANGE_RUN_STATE,  /* run, state */
+	CHANGE_RUN_OFFSET, /* run, offset: the lines that are not confirmed begin there now */
 	CHANGE_RUN_SERVER, /* run, text (display name), text2 (server id), text3 (entity), text4
 			      (project) */
 	CHANGE_RUN_EXIT,   /* run, number (exit code) */
@@ -37,6 +37,7 @@ enum change_kind {
 	/* operators */
 	CHANGE_SINK_PAUSE, /* text (sink), time_us: until then, -1 for good, 0 no more */
 	CHANGE_DEAD_DROP,  /* number: id */
+	CHANGE_DEAD_RETRY, /* number: id: its run sends it again */
 	CHANGE_LATE_DROP,  /* run */
 };
 

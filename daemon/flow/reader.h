@@ -117,8 +117,6 @@ typedef int (*reader_on_line)(void *arg, const struct planned_line *line);
 /* Lines at and above from_offset, until the callback ends it or READER_PAGE are read. */
 int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_line on_line,
 		 void *arg);
-/* Client id of the sequence of an artifact collection of a run, appended. -ENOENT. */
-int reader_sequence(struct reader *r, int64_t run, struct span name, struct buf *ret);
 
 /* --- blobs --- */
 /* Size of the blob with this digest. -ENOENT. */
@@ -147,7 +145,9 @@ int reader_dead(struct reader *r, int64_t after, reader_on_dead on_dead,
 		void *arg); /* a page, without answer and body */
 int reader_dead_letter(struct reader *r, int64_t id, reader_on_dead on_dead,
 		       void *arg); /* whole; -ENOENT */
-struct dead_group {                /* dead letters of one sink, status and reason */
+/* Dead letters of a run that are to be sent again: a page, whole. */
+int reader_dead_retries(struct reader *r, int64_t run, reader_on_dead on_dead, void *arg);
+struct dead_group { /* dead letters of one sink, status and reason */
 	int64_t count;
 	int status;
 	struct span sink;

@@ -12,13 +12,14 @@ enum {
 	SQL_LATE_ADD,
 	SQL_RUN_LATE,
 	SQL_UPLOAD_ADD,
-	SQL_SEQUENCE,
 	SQL_LINES_DONE,
 	SQL_RUN_DONE_OFFSET,
 	SQL_LINE_DROP,
 	SQL_LINES_AWAY,
 	SQL_LINES_BACK,
 	SQL_RUN_OFFSET_BACK,
+	SQL_LINES_MOVED,
+	SQL_RUN_OFFSETS,
 	SQL_CONFIRM,
 	SQL_LINES_LSN,
 	SQL_RUN_STATE,
@@ -30,6 +31,8 @@ enum {
 	SQL_SINK_OK,
 	SQL_SINK_PAUSE,
 	SQL_DEAD_DROP,
+	SQL_DEAD_RETRY,
+	SQL_RUN_OF_DEAD,
 	SQL_LATE_DROP,
 	SQL_COUNT,
 };
@@ -48,8 +51,6 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_UPLOAD_ADD] = "INSERT INTO upload (run, lsn, step, time_us, kind, key, path, blob, "
 			   "sha256, size, client_id, sequence_client_id) "
 			   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-	[SQL_SEQUENCE] =
-		"INSERT OR IGNORE INTO sequence (run, name, client_id) VALUES (?1, ?2, ?3)",
 	[SQL_LINES_DONE] = "DELETE FROM line WHERE id >= ?1 AND id < ?2",
 	[SQL_RUN_DONE_OFFSET] = "UPDATE run SET done_offset = max(done_offset, ?2) WHERE id = ?1",
 	[SQL_LINE_DROP] = "DELETE FROM line WHERE id = ?1",
@@ -58,6 +59,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_LINES_AWAY] = "UPDATE line SET id = -id WHERE id > ?1 AND id < ?2",
 	[SQL_LINES_BACK] = "UPDATE line SET id = -id - 1 WHERE id < 0",
 	[SQL_RUN_OFFSET_BACK] = "UPDATE run SET next_offset = next_offset - 1 WHERE id = ?1",
+	[SQL_LINES_MOVED] = "UPDATE line SET id = -id + ?2 - (SELECT done_offset FROM run WHERE id "
+			    "= ?1) WHERE id < 0",
+	[SQL_RUN_OFFSETS] = "UPDATE run SET next_offset = next_offset - done_offset + ?2, "
+			    "done_offset = ?2 WHERE id = ?1",
 	[SQL_CONFIRM] = "INSERT INTO cursor (stream, done_lsn, records, bytes, blobs, blob_bytes) "
 			"VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
 			"ON CONFLICT (stream) DO UPDATE SET done_lsn = max(done_lsn, ?2), records "
@@ -81,6 +86,9 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_SINK_PAUSE] = "INSERT INTO sink (name, paused_until_us) VALUES (?1, ?2) ON CONFLICT "
 			   "(name) DO UPDATE SET paused_until_us = ?2",
 	[SQL_DEAD_DROP] = "DELETE FROM dead WHERE id = ?1",
+	[SQL_DEAD_RETRY] = "UPDATE dead SET retry = 1 WHERE id = ?1",
+	[SQL_RUN_OF_DEAD] = "UPDATE run SET reopened = 1 WHERE state = 4 AND id = (SELECT run FROM "
+			    "dead WHERE id = ?1)",
 	[SQL_LATE_DROP] = "DELETE FROM late WHERE run = ?1",
 };
 
@@ -178,14 +186,12 @@ static int apply_upload_add(struct delivery *d, const struct change *c)
 	return db_run(s);
 }
 
-static int apply_sequence(struct delivery *d, const struct change *c)
+/* A run that is done is opened again for it. */
+static int apply_dead_retry(struct delivery *d, const struct change *c)
 {
-	sqlite3_stmt *s = db_stmt(&d->own, SQL_SEQUENCE);
+	int r = change_numbers(d, SQL_DEAD_RETRY, c->number, 0);
 
-	db_bind_int(s, 1, c->run);
-	db_bind_text(s, 2, c->text);
-	db_bind_text(s, 3, c->text2);
-	return db_run(s);
+	return r < 0 ? r : run_numbers(d, SQL_RUN_OF_DEAD, c->number, 0);
 }
 
 static int apply_lines_done(struct delivery *d, const struct change *c)
@@ -205,6 +211,15 @@ static int apply_line_dead(struct delivery *d, const struct change *c)
 	if (r == 0)
 		r = run_numbers(d, SQL_LINES_BACK, 0, 0);
 	return r < 0 ? r : change_numbers(d, SQL_RUN_OFFSET_BACK, c->run, 0);
+}
+
+static int apply_run_offset(struct delivery *d, const struct change *c)
+{
+	int r = run_numbers(d, SQL_LINES_AWAY, line_id(c->run, 0) - 1, line_id(c->run + 1, 0));
+
+	if (r == 0)
+		r = run_numbers(d, SQL_LINES_MOVED, c->run, c->offset);
+	return r < 0 ? r : change_numbers(d, SQL_RUN_OFFSETS, c->run, c->offset);
 }
 
 /* done_lsn must also stay below the lines that are planned and not confirmed: their records are
@@ -339,9 +354,9 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_PLANNER: return apply_planner(d, c);
 	case CHANGE_LATE_ADD: return apply_late_add(d, c);
 	case CHANGE_UPLOAD_ADD: return apply_upload_add(d, c);
-	case CHANGE_SEQUENCE: return apply_sequence(d, c);
 	case CHANGE_LINES_DONE: return apply_lines_done(d, c);
 	case CHANGE_LINE_DEAD: return apply_line_dead(d, c);
+	case CHANGE_RUN_OFFSET: return apply_run_offset(d, c);
 	case CHANGE_CONFIRM: return apply_confirm(d, c);
 	case CHANGE_RUN_STATE: return apply_run_state(d, c);
 	case CHANGE_RUN_SERVER: return apply_run_server(d, c);
@@ -350,6 +365,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_DEAD_ADD: return apply_dead_add(d, c);
 	case CHANGE_SINK_OK: return apply_sink_ok(d, c);
 	case CHANGE_SINK_PAUSE: return apply_sink_pause(d, c);
+	case CHANGE_DEAD_RETRY: return apply_dead_retry(d, c);
 	case CHANGE_DEAD_DROP: return apply_dead_drop(d, c);
 	case CHANGE_LATE_DROP: return apply_late_drop(d, c);
 	}

@@ -65,10 +65,10 @@ enum {
 	SQL_STREAM,
 	SQL_WAITING,
 	SQL_LINES,
-	SQL_SEQUENCE,
 	SQL_BLOB,
 	SQL_DEAD,
 	SQL_DEAD_LETTER,
+	SQL_DEAD_RETRIES,
 	SQL_DEAD_GROUPS,
 	SQL_LATE,
 	SQL_TOTALS,
@@ -83,11 +83,10 @@ static const char *const texts[SQL_COUNT] = {
 		     "FROM run r WHERE r.id > ?1 AND r.name <> '' ORDER BY r.id LIMIT ?2",
 	[SQL_NOTABLE_RUNS] =
 		"SELECT " RUN_COLUMNS "FROM run r WHERE r.parked IS NOT NULL OR r.late > 0 OR "
-				      "r.state = 3 ORDER BY r.id DESC LIMIT ?1",
-	[SQL_OPEN_RUNS] = "SELECT r.id FROM run r WHERE r.name <> '' AND (r.state < 4 OR "
-			  "(SELECT max(e.last) FROM extent e WHERE e.stream = r.id * 4) > "
-			  "coalesce((SELECT c.lsn FROM cursor c WHERE c.stream = r.id * 4), 0)) "
-			  "ORDER BY r.id",
+		"r.state = 3 ORDER BY r.id DESC LIMIT ?1",
+	/* the condition of the index run_open, word for word */
+	[SQL_OPEN_RUNS] = "SELECT id FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "
+			  "ORDER BY id",
 	[SQL_PLANNER] = "SELECT state FROM planner WHERE run = ?1",
 	[SQL_MEMBERS] = "SELECT state, count(*) FROM member WHERE run = ?1 GROUP BY state",
 	[SQL_PRESENT] = "SELECT p.id, p.uid, p.name, m.name FROM member m JOIN producer p ON p.id "
@@ -110,7 +109,6 @@ static const char *const texts[SQL_COUNT] = {
 	"WHERE e.records > coalesce(c.records, 0) OR e.blobs > coalesce(c.blobs, 0)",
 	[SQL_LINES] = "SELECT id - ?1, step, lsn, records, bytes, text FROM line WHERE id >= ?1 + "
 		      "?2 AND id < ?3 ORDER BY id LIMIT ?4",
-	[SQL_SEQUENCE] = "SELECT client_id FROM sequence WHERE run = ?1 AND name = ?2",
 	[SQL_BLOB] = "SELECT size, data, data IS NULL FROM blob WHERE sha256 = ?1",
 	[SQL_DEAD] = "SELECT id, run, time_us, coalesce(step, -1), bytes, status, sink, what, "
 		     "reason, request, '', '' FROM dead "
@@ -118,6 +116,9 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_DEAD_LETTER] = "SELECT id, run, time_us, coalesce(step, -1), bytes, status, sink, "
 			    "what, reason, request, answer, body "
 			    "FROM dead WHERE id = ?1",
+	[SQL_DEAD_RETRIES] = "SELECT id, run, time_us, coalesce(step, -1), bytes, status, sink, "
+			     "what, reason, request, answer, body "
+			     "FROM dead WHERE run = ?1 AND retry = 1 ORDER BY id LIMIT 100",
 	[SQL_DEAD_GROUPS] = "SELECT count(*), status, sink, reason, min(run) FROM dead GROUP BY "
 			    "sink, status, reason ORDER BY 1 DESC LIMIT 8",
 	[SQL_LATE] = "SELECT lsn, 0, time_us, payload FROM late WHERE run = ?1 ORDER BY lsn",
@@ -494,15 +495,6 @@ int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_l
 	return e;
 }
 
-int reader_sequence(struct reader *r, int64_t run, struct span name, struct buf *ret)
-{
-	sqlite3_stmt *s = db_stmt(&r->db, SQL_SEQUENCE);
-
-	db_bind_int(s, 1, run);
-	db_bind_text(s, 2, name);
-	return take_bytes(s, 0, ret);
-}
-
 /* --- blobs --- */
 
 int reader_blob_size(struct reader *r, struct span digest, int64_t *ret)
@@ -612,6 +604,15 @@ int reader_dead_letter(struct reader *r, int64_t id, reader_on_dead on_dead, voi
 	db_bind_int(s, 1, id);
 	e = each_dead(s, on_dead, arg, &count);
 	return e == 0 && count == 0 ? -ENOENT : e;
+}
+
+int reader_dead_retries(struct reader *r, int64_t run, reader_on_dead on_dead, void *arg)
+{
+	sqlite3_stmt *s = db_stmt(&r->db, SQL_DEAD_RETRIES);
+	unsigned count;
+
+	db_bind_int(s, 1, run);
+	return each_dead(s, on_dead, arg, &count);
 }
 
 int reader_dead_groups(struct reader *r, reader_on_dead_group on_group, void *arg)

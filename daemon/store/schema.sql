@@ -144,14 +144,6 @@ CREATE TABLE upload (
 );
 CREATE INDEX upload_run ON upload (run);
 
--- The sequenceClientID of each artifact collection that a run's rows name.
-CREATE TABLE sequence (
-	run INTEGER NOT NULL,
-	name TEXT NOT NULL,
-	client_id TEXT NOT NULL,
-	PRIMARY KEY (run, name)
-) WITHOUT ROWID;
-
 -- Rows whose step had gone. Copied out, kept until somebody exports or drops them.
 CREATE TABLE late (
 	run INTEGER NOT NULL,
@@ -175,9 +167,11 @@ CREATE TABLE dead (
 	request TEXT NOT NULL,	 -- method and path
 	answer BLOB NOT NULL,	 -- the first 4 KiB
 	body BLOB NOT NULL,	 -- what was refused
-	bytes INTEGER NOT NULL
+	bytes INTEGER NOT NULL,
+	retry INTEGER NOT NULL DEFAULT 0 -- 1: a person wants it sent again
 );
 CREATE INDEX dead_run ON dead (run);
+CREATE INDEX dead_retry ON dead (run) WHERE retry = 1;
 
 -- What an operator asked of a sink. paused_until_us: 0 not paused, -1 until unpaused.
 CREATE TABLE sink (

@@ -38,61 +38,61 @@ static void json_close(struct json *j, uint8_t bracket)
 	j->comma = true;
 }
 
-void json_object(struct json *j)
+void json_open_object(struct json *j)
 {
 	json_open(j, '{');
 }
 
-void json_object_end(struct json *j)
+void json_close_object(struct json *j)
 {
 	json_close(j, '}');
 }
 
-void json_array(struct json *j)
+void json_open_array(struct json *j)
 {
 	json_open(j, '[');
 }
 
-void json_array_end(struct json *j)
+void json_close_array(struct json *j)
 {
 	json_close(j, ']');
 }
 
-void json_key(struct json *j, struct span key)
+void json_put_key(struct json *j, struct span key)
 {
-	json_string(j, key);
+	json_put_string(j, key);
 	(void)buf_add_byte(j->out, ':');
 	j->comma = false;
 }
 
-void json_key_text(struct json *j, const char *key)
+void json_put_key_text(struct json *j, const char *key)
 {
-	json_key(j, span_of_text(key));
+	json_put_key(j, span_of_text(key));
 }
 
-void json_raw(struct json *j, struct span json_value)
+void json_put_raw(struct json *j, struct span json_value)
 {
 	json_before_value(j);
 	(void)buf_add(j->out, json_value.at, json_value.len);
 }
 
-void json_null(struct json *j)
+void json_put_null(struct json *j)
 {
-	json_raw(j, SPAN_LITERAL("null"));
+	json_put_raw(j, SPAN_LITERAL("null"));
 }
 
-void json_bool(struct json *j, bool value)
+void json_put_bool(struct json *j, bool value)
 {
-	json_raw(j, value ? SPAN_LITERAL("true") : SPAN_LITERAL("false"));
+	json_put_raw(j, value ? SPAN_LITERAL("true") : SPAN_LITERAL("false"));
 }
 
-void json_int(struct json *j, int64_t value)
+void json_put_int(struct json *j, int64_t value)
 {
 	json_before_value(j);
 	(void)buf_printf(j->out, "%lld", (long long)value);
 }
 
-void json_uint(struct json *j, uint64_t value)
+void json_put_uint(struct json *j, uint64_t value)
 {
 	json_before_value(j);
 	(void)buf_printf(j->out, "%llu", (unsigned long long)value);
@@ -118,12 +118,12 @@ size_t json_format_double(char ret_text[JSON_DOUBLE_MAX], double value)
 	return (size_t)len;
 }
 
-void json_double(struct json *j, double value)
+void json_put_double(struct json *j, double value)
 {
 	char text[JSON_DOUBLE_MAX];
 	size_t len = json_format_double(text, value);
 
-	json_raw(j, (struct span){.at = (const uint8_t *)text, .len = len});
+	json_put_raw(j, (struct span){.at = (const uint8_t *)text, .len = len});
 }
 
 static void json_escape_ascii(struct buf *out, uint8_t c)
@@ -180,7 +180,7 @@ void json_escape(struct buf *out, struct span text)
 	}
 }
 
-void json_string(struct json *j, struct span text)
+void json_put_string(struct json *j, struct span text)
 {
 	json_before_value(j);
 	(void)buf_add_byte(j->out, '"');
@@ -188,7 +188,7 @@ void json_string(struct json *j, struct span text)
 	(void)buf_add_byte(j->out, '"');
 }
 
-void json_text(struct json *j, const char *text)
+void json_put_text(struct json *j, const char *text)
 {
-	json_string(j, span_of_text(text));
+	json_put_string(j, span_of_text(text));
 }

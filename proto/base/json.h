@@ -18,27 +18,27 @@ struct json {
 
 void json_init(struct json *j, struct buf *out);
 
-void json_object(struct json *j);
-void json_object_end(struct json *j);
-void json_array(struct json *j);
-void json_array_end(struct json *j);
+void json_open_object(struct json *j);
+void json_close_object(struct json *j);
+void json_open_array(struct json *j);
+void json_close_array(struct json *j);
 
-void json_key(struct json *j, struct span key);
-void json_key_text(struct json *j, const char *key);
+void json_put_key(struct json *j, struct span key);
+void json_put_key_text(struct json *j, const char *key);
 
-void json_null(struct json *j);
-void json_bool(struct json *j, bool value);
-void json_int(struct json *j, int64_t value);
-void json_uint(struct json *j, uint64_t value);
+void json_put_null(struct json *j);
+void json_put_bool(struct json *j, bool value);
+void json_put_int(struct json *j, int64_t value);
+void json_put_uint(struct json *j, uint64_t value);
 /* The shortest of %.15g %.16g %.17g that reads back equal; whole numbers without a point, as W&B's
  * own client prints them. */
-void json_double(struct json *j, double value);
+void json_put_double(struct json *j, double value);
 /* Escapes quotes, backslashes and control characters; other text stays as it is. Bytes that are not
  * UTF-8 become U+FFFD each. */
-void json_string(struct json *j, struct span text);
-void json_text(struct json *j, const char *text);
+void json_put_string(struct json *j, struct span text);
+void json_put_text(struct json *j, const char *text);
 /* Text that is already JSON, one value. */
-void json_raw(struct json *j, struct span json_value);
+void json_put_raw(struct json *j, struct span json_value);
 
 /* Room for the longest double and a NUL. */
 enum {

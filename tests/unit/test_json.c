@@ -12,20 +12,20 @@ START_TEST(json_puts_commas_and_colons_itself)
 
 	buf_init(&b, 4096);
 	json_init(&j, &b);
-	json_object(&j);
-	json_key_text(&j, "a");
-	json_int(&j, -5);
-	json_key_text(&j, "list");
-	json_array(&j);
-	json_bool(&j, true);
-	json_null(&j);
-	json_object(&j);
-	json_object_end(&j);
-	json_uint(&j, UINT64_MAX);
-	json_array_end(&j);
-	json_key_text(&j, "t");
-	json_text(&j, "x");
-	json_object_end(&j);
+	json_open_object(&j);
+	json_put_key_text(&j, "a");
+	json_put_int(&j, -5);
+	json_put_key_text(&j, "list");
+	json_open_array(&j);
+	json_put_bool(&j, true);
+	json_put_null(&j);
+	json_open_object(&j);
+	json_close_object(&j);
+	json_put_uint(&j, UINT64_MAX);
+	json_close_array(&j);
+	json_put_key_text(&j, "t");
+	json_put_text(&j, "x");
+	json_close_object(&j);
 	ck_assert_str_eq(buf_text(&b),
 			 "{\"a\":-5,\"list\":[true,null,{},18446744073709551615],\"t\":\"x\"}");
 }
@@ -120,10 +120,10 @@ static int write_all(struct buf *b)
 
 	buf_done(b);
 	json_init(&j, b);
-	json_array(&j);
+	json_open_array(&j);
 	for (int i = 0; i < 100; i++)
-		json_double(&j, i / 7.0);
-	json_array_end(&j);
+		json_put_double(&j, i / 7.0);
+	json_close_array(&j);
 	return b->error;
 }
 

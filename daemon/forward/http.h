@@ -1,0 +1,65 @@
+/* HTTP POSTs over libcurl's multi interface: many at once, none of them waited for. Sender thread
+ * only, but for http_wake(). What an answer means is retry.c's business. */
+#pragma once
+
+#include "daemon/forward/limit.h"
+#include "daemon/forward/retry.h"
+#include "proto/base/buf.h"
+
+struct http;
+
+struct http_settings {
+	const char *ca_file; /* "": the system's; borrowed, as all texts here, until http_set() */
+	const char *proxy;   /* "": what the environment says */
+	const char *agent;
+	uint64_t connect_timeout_ms; /* name, connection and TLS together */
+	uint64_t stall_timeout_ms;   /* without a byte in either direction */
+};
+
+enum {
+	HTTP_ANSWER_MAX = 4 << 20, /* bytes of an answer's body; more is cut off */
+	HTTP_ANSWER_STALL_FACTOR =
+		3 /* a server may think so many stall times over a whole request */
+};
+
+struct http_answer {
+	enum transport transport;
+	int status;             /* 0: none came */
+	int64_t retry_after_ms; /* -1: not said, as the next two */
+	int64_t reset_ms;       /* RateLimit-Reset */
+	double remaining;       /* RateLimit-Remaining */
+	struct span body;       /* borrowed until on_answer() returns */
+	uint64_t sent_bytes;
+	uint64_t took_ms;
+	char error[160]; /* curl's words, when the transport failed */
+};
+
+struct http_request {
+	const char *url;
+	const char *user;     /* NULL: none; borrowed until http_post() returns */
+	const char *password; /* never leaves this and curl */
+	struct buf body;      /* taken */
+	struct limit *limit;  /* of bytes, borrowed while the request runs; NULL: none */
+	/* Sender thread, from http_turn() alone. */
+	void (*on_answer)(void *arg, const struct http_answer *answer);
+	void *arg;
+};
+
+/* 0, or -errno. */
+int http_new(struct http **ret, const struct http_settings *settings);
+/* Aborts what runs, without a word. Returns NULL. */
+struct http *http_free(struct http *h);
+/* Settings for requests from now on. */
+void http_set(struct http *h, const struct http_settings *settings);
+
+/* Starts a POST of JSON. 0: the answer comes to on_answer(), always; -ENOMEM: none will, the body
+ * is freed all the same. */
+int http_post(struct http *h, struct http_request *request);
+unsigned http_in_flight(const struct http *h);
+
+/* Does what can be done without waiting, calls on_answer() for what ended. */
+void http_turn(struct http *h);
+/* Sleeps until something moves, http_wake() is called or timeout_ms are over. */
+void http_wait(struct http *h, uint64_t timeout_ms);
+/* Ends the present or the next http_wait(). Any thread. */
+void http_wake(struct http *h);

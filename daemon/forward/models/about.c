@@ -1,0 +1,243 @@
+/* See about.h. */
+#include "daemon/forward/models/about.h"
+
+#include "proto/base/mem.h"
+#include "proto/limits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	CONFIG_NODES_MAX = 1 << 17,
+	TAGS_MAX = 4096
+};
+
+/* The version of W&B's own client whose wire we speak: its backend and later clients look at it. */
+static const char speaks_version[] = "0.31.0";
+
+static const char *const fields[ABOUT_TEXTS] = {
+	[ABOUT_NAME] = "name",     [ABOUT_GROUP] = "group", [ABOUT_JOB_TYPE] = "job_type",
+	[ABOUT_NOTES] = "notes",   [ABOUT_HOST] = "host",   [ABOUT_PROGRAM] = "program",
+	[ABOUT_PYTHON] = "python", [ABOUT_SDK] = "sdk",
+};
+
+int about_init(struct about *a)
+{
+	int r;
+
+	*a = (struct about){.dirty = 0};
+	r = tree_init(&a->config, CONFIG_NODES_MAX);
+	if (r == 0)
+		r = tree_init(&a->tags, TAGS_MAX);
+	return r == 0 ? tree_init(&a->no_tags, TAGS_MAX) : r;
+}
+
+void about_done(struct about *a)
+{
+	for (unsigned i = 0; i < ABOUT_TEXTS; i++)
+		a->texts[i] = mem_free(a->texts[i]);
+	tree_done(&a->config);
+	tree_done(&a->tags);
+	tree_done(&a->no_tags);
+}
+
+/* Several producers open one run: the first to say something is heard, so that ranks which each
+ * report their own program or host do not take turns. A name, a group or notes given later by hand
+ * come from another process's `run` record with the same rule: they do not change it. */
+static int take_text(struct about *a, enum about_text which, struct span text)
+{
+	if (text.len == 0 || a->texts[which] != NULL)
+		return 0;
+	a->texts[which] = mem_strndup((const char *)text.at, text.len);
+	if (a->texts[which] == NULL)
+		return -ENOMEM;
+	a->dirty |= which >= ABOUT_PYTHON ? (unsigned)ABOUT_CONFIG : 1u << which;
+	return 0;
+}
+
+/* Adds each string of the list to one tree and takes it out of the other. */
+static int move_tags(struct tree *to, struct tree *from, struct span list)
+{
+	static const struct span yes = {.at = (const uint8_t *)"\xc3", .len = 1}; /* true */
+	struct mp at = mp_of(list);
+	struct mp_value head;
+
+	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY)
+		return 0;
+	for (uint32_t left = head.count; left > 0; left--) {
+		struct mp_value tag;
+		struct span whole;
+		struct mp peek = at;
+		struct node *leaf;
+		int r;
+
+		if (mp_take(&at, &whole) < 0 || mp_read(&peek, &tag) < 0)
+			return -EBADMSG;
+		if (tag.type != MP_STR || tag.bytes.len == 0)
+			continue;
+		r = tree_leaf(to, NULL, tag.bytes, &leaf);
+		if (r == 0)
+			r = tree_set(leaf, yes);
+		if (r < 0)
+			return r;
+		leaf = tree_child(from, NULL, tag.bytes);
+		if (leaf != NULL)
+			tree_remove(from, leaf);
+	}
+	return 0;
+}
+
+int about_tags(struct about *a, struct mp body)
+{
+	struct span list;
+	int r = 0;
+
+	if (mp_find_span(body, "add", &list) == 0)
+		r = move_tags(&a->tags, &a->no_tags, list);
+	if (r == 0 && mp_find_span(body, "remove", &list) == 0)
+		r = move_tags(&a->no_tags, &a->tags, list);
+	a->dirty |= ABOUT_TAGS;
+	return r;
+}
+
+static bool is_map(struct span value)
+{
+	struct mp at = mp_of(value);
+	struct mp_value v;
+
+	return mp_read(&at, &v) == 0 && v.type == MP_MAP;
+}
+
+int about_run(struct about *a, struct mp body)
+{
+	struct span value;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ABOUT_TEXTS; i++)
+		r = take_text(a, (enum about_text)i, mp_get_str(body, fields[i]));
+	if (r == 0 && mp_find_span(body, "config", &value) == 0 && is_map(value)) {
+		a->dirty |= ABOUT_CONFIG;
+		r = tree_merge(&a->config, NULL, mp_of(value), NULL, NULL);
+	}
+	if (r == 0 && mp_find_span(body, "tags", &value) == 0 && value.at[0] != 0xc0 /* nil */) {
+		a->dirty |= ABOUT_TAGS;
+		r = move_tags(&a->tags, &a->no_tags, value);
+	}
+	return r;
+}
+
+int about_config(struct about *a, struct mp body)
+{
+	struct span value;
+	int r = 0;
+
+	a->dirty |= ABOUT_CONFIG;
+	if (mp_find_span(body, "data", &value) == 0 && is_map(value))
+		r = tree_merge(&a->config, NULL, mp_of(value), NULL, NULL);
+	if (r < 0 || mp_find_span(body, "remove", &value) < 0)
+		return r;
+	return tree_each_named(&a->config, value, tree_remove);
+}
+
+/* --- as W&B wants it --- */
+
+/* `t`: telemetry by field number of W&B's protobuf; without it a run cannot be resumed
+ * (research: wire/wandb-models 3.3, measured). 4 the Python, 5 and 12 the client. */
+static void print_wandb(const struct about *a, const struct metrics *m, struct json *j)
+{
+	const char *python = a->texts[ABOUT_PYTHON];
+
+	json_put_key_text(j, "_wandb");
+	json_open_object(j);
+	json_put_key_text(j, "value");
+	json_open_object(j);
+	json_put_key_text(j, "cli_version");
+	json_put_text(j, speaks_version);
+	if (python != NULL) {
+		json_put_key_text(j, "python_version");
+		json_put_text(j, python);
+	}
+	json_put_key_text(j, "t");
+	json_open_object(j);
+	if (python != NULL) {
+		json_put_key_text(j, "4");
+		json_put_text(j, python);
+	}
+	json_put_key_text(j, "5");
+	json_put_text(j, speaks_version);
+	json_put_key_text(j, "12");
+	json_put_text(j, speaks_version);
+	json_close_object(j);
+	json_put_key_text(j, "m");
+	metrics_to_json(m, j);
+	json_close_object(j);
+	json_close_object(j);
+}
+
+/* One top-level key: its whole subtree under "value". */
+static void print_key(const struct node *top, struct json *j)
+{
+	json_put_key(j, node_key(top));
+	json_open_object(j);
+	json_put_key_text(j, "value");
+	node_to_json(top, j, VALUE_CONFIG);
+	json_close_object(j);
+}
+
+void about_config_to_json(const struct about *a, const struct metrics *m, struct json *j)
+{
+	json_open_object(j);
+	for (const struct node *n = a->config.first; n != NULL; n = n->next) {
+		if (!span_is(node_key(n), "_wandb"))
+			print_key(n, j);
+	}
+	print_wandb(a, m, j);
+	json_close_object(j);
+}
+
+/* --- state --- */
+
+static void pack_leaf(struct pack *p, const struct node *leaf)
+{
+	pack_raw(p, buf_span(&leaf->value));
+}
+
+void about_to_msgpack(const struct about *a, struct pack *p)
+{
+	pack_map(p, ABOUT_TEXTS + 4);
+	for (unsigned i = 0; i < ABOUT_TEXTS; i++)
+		pack_pair_text(p, fields[i], a->texts[i]);
+	pack_pair_uint(p, "dirty", a->dirty);
+	pack_text(p, "config");
+	tree_to_msgpack(&a->config, p, pack_leaf);
+	pack_text(p, "tags");
+	tree_to_msgpack(&a->tags, p, pack_leaf);
+	pack_text(p, "no_tags");
+	tree_to_msgpack(&a->no_tags, p, pack_leaf);
+}
+
+static int read_tree(struct tree *t, struct mp map, const char *key)
+{
+	struct span value;
+
+	if (mp_find_span(map, key, &value) < 0)
+		return -EBADMSG;
+	return tree_merge(t, NULL, mp_of(value), NULL, NULL);
+}
+
+int about_from_msgpack(struct about *ret, struct mp map)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < ABOUT_TEXTS; i++)
+		r = take_text(ret, (enum about_text)i, mp_get_str(map, fields[i]));
+	if (r == 0)
+		r = read_tree(&ret->config, map, "config");
+	if (r == 0)
+		r = read_tree(&ret->tags, map, "tags");
+	if (r == 0)
+		r = read_tree(&ret->no_tags, map, "no_tags");
+	ret->dirty = (unsigned)mp_get_uint(map, "dirty", 0) & ABOUT_ALL;
+	return r;
+}

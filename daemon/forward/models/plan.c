@@ -1,0 +1,328 @@
+/* See plan.h: records in, state in and out. Rows are made in plan_row.c. */
+#include "daemon/forward/models/plan.h"
+
+#include "proto/record.h"
+
+#include <errno.h>
+
+enum {
+	PLAN_VERSION = 1, /* of the stored state; raise it when an older wbx would misread it */
+	STATE_BYTES_MAX = 64 << 20,
+	ROW_NODES_MAX = 1 << 17,
+};
+
+int plan_init(struct plan *p, int64_t run, int64_t merge_max_us)
+{
+	int r;
+
+	*p = (struct plan){.run = run};
+	buf_init(&p->text, LINE_BYTES_MAX);
+	rows_init(&p->rows, merge_max_us);
+	r = about_init(&p->about);
+	if (r == 0)
+		r = summary_init(&p->summary);
+	return r == 0 ? tree_init(&p->row, ROW_NODES_MAX) : r;
+}
+
+void plan_done(struct plan *p)
+{
+	about_done(&p->about);
+	metrics_done(&p->metrics);
+	summary_done(&p->summary);
+	rows_done(&p->rows);
+	tree_done(&p->row);
+	buf_done(&p->text);
+}
+
+void plan_begin(struct plan *p)
+{
+	p->lines = 0;
+	p->line_bytes = 0;
+	p->touched = false;
+}
+
+bool plan_is_full(const struct plan *p)
+{
+	return p->lines >= PLAN_LINES_MAX || p->line_bytes >= PLAN_BYTES_MAX;
+}
+
+bool plan_is_over(const struct plan *p)
+{
+	return rows_are_deserted(&p->rows) && rows_are_empty(&p->rows);
+}
+
+void plan_add_table(struct plan *p, const struct plan_table *table)
+{
+	p->tables[p->table_count++ % PLAN_TABLES] = *table;
+}
+
+/* --- records --- */
+
+static bool is_row(const struct stored_record *record)
+{
+	struct mp at = mp_of(record->payload);
+	struct mp_value head;
+	struct mp_value kind;
+
+	return mp_read(&at, &head) == 0 && mp_read(&at, &kind) == 0 && kind.type == MP_STR &&
+	       kind_by_name(kind.bytes) == KIND_LOG;
+}
+
+static void note_exit(struct plan *p, int64_t code)
+{
+	if (!p->has_exit_code || p->exit_code == 0)
+		p->exit_code = code;
+	p->has_exit_code = true;
+}
+
+static int take_run(struct plan *p, const struct stored_record *stored, const struct record *r)
+{
+	struct mp body = mp_of(r->body);
+
+	if (rows_are_deserted(&p->rows))
+		p->has_exit_code = false; /* it is opened again: the last word on its end is not
+					     spoken */
+	p->has_run = true;
+	if (p->start_us == 0)
+		p->start_us = (int64_t)mp_get_uint(body, "start", r->time_us);
+	if (rows_join(&p->rows, stored->producer, false) == -ENOMEM)
+		return -ENOMEM;
+	return about_run(&p->about, body);
+}
+
+static int take_define(struct plan *p, const struct record *r)
+{
+	const struct metric *metric;
+	int result = metrics_define(&p->metrics, mp_of(r->body), &metric);
+
+	p->about.dirty |= ABOUT_CONFIG;
+	return result == 0 ? summary_define(&p->summary, metric) : result;
+}
+
+static int take_log(struct plan *p, const struct stored_record *stored, const struct record *r)
+{
+	struct row_call call = {
+		.producer = stored->producer,
+		.time_us = stored->time_us,
+		.part = {.lsn = stored->lsn, .bytes = (int64_t)stored->payload.len},
+	};
+	struct mp_value v;
+
+	call.has_step = record_field(r, "step", &v) == 0 && mp_to_int64(&v, &call.step);
+	if (record_field(r, "commit", &v) == 0 && v.type == MP_BOOL) {
+		call.has_commit = true;
+		call.commit = v.boolean;
+	}
+	return rows_log(&p->rows, &call);
+}
+
+static int take_end(struct plan *p, const struct stored_record *stored, const struct record *r,
+		    int64_t fallback)
+{
+	bool is_guest = rows_is_guest(&p->rows, stored->producer);
+
+	if (!is_guest)
+		note_exit(p, mp_get_int(mp_of(r->body), "exit_code", fallback));
+	p->summary_dirty |= !is_guest; /* the runtime in it */
+	return rows_leave(&p->rows, stored->producer, stored->time_us);
+}
+
+static int take_kind(struct plan *p, const struct stored_record *stored, const struct record *r)
+{
+	struct mp body = mp_of(r->body);
+
+	switch ((int)r->kind) {
+	case KIND_RUN: return take_run(p, stored, r);
+	case KIND_ATTACH: return rows_join(&p->rows, stored->producer, true);
+	case KIND_LOG: return take_log(p, stored, r);
+	case KIND_SUMMARY: p->summary_dirty = true; return summary_record(&p->summary, body);
+	case KIND_CONFIG: return about_config(&p->about, body);
+	case KIND_TAGS: return about_tags(&p->about, body);
+	case KIND_DEFINE: return take_define(p, r);
+	case KIND_FINISH: return take_end(p, stored, r, 0);
+	case KIND_GONE: return take_end(p, stored, r, EXIT_KILLED);
+	default: return 0; /* no other kind is in this stream */
+	}
+}
+
+static int take_record(struct plan *p, const struct stored_record *record)
+{
+	struct record r;
+	struct record_fault fault;
+	int result = record_parse(record->payload, &r, &fault);
+
+	p->cursor = record->lsn;
+	p->touched = true;
+	if (result < 0)
+		return 0; /* it was checked when it came: a daemon that takes more wrote it */
+	if (p->start_us == 0)
+		p->start_us = (int64_t)r.time_us;
+	if ((int64_t)r.time_us > p->newest_us)
+		p->newest_us = (int64_t)r.time_us;
+	if (r.kind != KIND_LOG) {
+		p->side_records++;
+		p->side_bytes += (int64_t)record->payload.len;
+	}
+	return take_kind(p, record, &r);
+}
+
+static void give_up(struct plan *p, struct changes *changes, const struct stored_record *record)
+{
+	const struct change c = {
+		.kind = CHANGE_DEAD_ADD,
+		.run = p->run,
+		.text = SPAN_LITERAL("models"),
+		.time_us = record->time_us,
+		.dead =
+			{
+				.what = "record",
+				.step = -1,
+				.reason = SPAN_LITERAL("the run has more keys, metrics or writers "
+						       "than wbx takes; the rest is not sent"),
+				.request = SPAN_LITERAL(""),
+				.answer = SPAN_LITERAL(""),
+				.body = record->payload,
+			},
+	};
+
+	changes_add(changes, &c);
+}
+
+int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
+	      const struct stored_record *record, enum plan_outcome *ret,
+	      uint8_t ret_blob[DIGEST_BYTES])
+{
+	int r = plan_rows(p, reader, changes, record->time_us, ret, ret_blob);
+
+	if (r < 0 || *ret != PLAN_IDLE)
+		return r;
+	if (!p->may_write && is_row(record)) {
+		*ret = PLAN_STOP;
+		return 0;
+	}
+	r = take_record(p, record);
+	if (r == -E2BIG) {
+		give_up(p, changes, record);
+		r = changes->error;
+	}
+	if (r < 0)
+		return r;
+	p->at_lsn = record->lsn;
+	p->at_payload = record->payload;
+	r = plan_rows(p, reader, changes, record->time_us, ret, ret_blob);
+	p->at_payload = (struct span){.at = NULL};
+	return r;
+}
+
+/* --- state --- */
+
+static void pack_state(const struct plan *p, struct pack *out)
+{
+	pack_map(out, 13);
+	pack_pair_uint(out, "v", PLAN_VERSION);
+	pack_pair_int(out, "start", p->start_us);
+	pack_pair_int(out, "newest", p->newest_us);
+	pack_pair_bool(out, "has_run", p->has_run);
+	pack_pair_bool(out, "summary_dirty", p->summary_dirty);
+	pack_pair_bool(out, "has_exit_code", p->has_exit_code);
+	pack_pair_int(out, "exit_code", p->exit_code);
+	pack_pair_int(out, "side_records", p->side_records);
+	pack_pair_int(out, "side_bytes", p->side_bytes);
+	pack_text(out, "about");
+	about_to_msgpack(&p->about, out);
+	pack_text(out, "metrics");
+	metrics_to_msgpack(&p->metrics, out);
+	pack_text(out, "summary");
+	summary_to_msgpack(&p->summary, out);
+	pack_text(out, "rows");
+	rows_to_msgpack(&p->rows, out);
+}
+
+void plan_save(struct plan *p, struct changes *changes)
+{
+	struct change c = {.kind = CHANGE_PLANNER, .run = p->run};
+	struct buf state;
+	struct pack out;
+
+	buf_init(&state, STATE_BYTES_MAX);
+	pack_init(&out, &state);
+	pack_state(p, &out);
+	c.text = buf_span(&state);
+	if (state.error != 0)
+		changes->error = state.error;
+	else
+		changes_add(changes, &c);
+	buf_done(&state);
+}
+
+void plan_end(struct plan *p, struct changes *changes)
+{
+	const struct change c = {
+		.kind = CHANGE_CURSOR,
+		.stream = stream_of(p->run, CLASS_METRICS),
+		.lsn = p->cursor,
+	};
+
+	changes_add(changes, &c);
+	plan_save(p, changes);
+}
+
+static int read_part(struct mp map, const char *key, struct mp *ret)
+{
+	struct span value;
+
+	if (mp_find_span(map, key, &value) < 0)
+		return -EBADMSG;
+	*ret = mp_of(value);
+	return 0;
+}
+
+static int read_state(struct plan *p, struct mp map)
+{
+	struct mp about;
+	struct mp metrics;
+	struct mp summary;
+	struct mp rows;
+	int r;
+
+	if (mp_get_uint(map, "v", 0) > PLAN_VERSION)
+		return -EPROTO;
+	if (read_part(map, "about", &about) < 0 || read_part(map, "metrics", &metrics) < 0 ||
+	    read_part(map, "summary", &summary) < 0 || read_part(map, "rows", &rows) < 0)
+		return -EBADMSG;
+	p->start_us = mp_get_int(map, "start", 0);
+	p->newest_us = mp_get_int(map, "newest", 0);
+	p->has_run = mp_get_bool(map, "has_run", false);
+	p->summary_dirty = mp_get_bool(map, "summary_dirty", false);
+	p->has_exit_code = mp_get_bool(map, "has_exit_code", false);
+	p->exit_code = mp_get_int(map, "exit_code", 0);
+	p->side_records = mp_get_int(map, "side_records", 0);
+	p->side_bytes = mp_get_int(map, "side_bytes", 0);
+	r = about_from_msgpack(&p->about, about);
+	if (r == 0)
+		r = metrics_from_msgpack(&p->metrics, metrics);
+	if (r == 0)
+		r = summary_from_msgpack(&p->summary, summary);
+	return r == 0 ? rows_from_msgpack(&p->rows, rows) : r;
+}
+
+int plan_load(struct plan *p, struct reader *reader)
+{
+	struct stream_info stream;
+	struct run_info run;
+	struct buf state;
+	int r = reader_stream(reader, stream_of(p->run, CLASS_METRICS), &stream);
+
+	if (r == 0)
+		r = reader_run(reader, p->run, &run);
+	if (r < 0)
+		return r;
+	p->cursor = stream.planned_lsn;
+	p->next_offset = run.next_offset;
+	buf_init(&state, STATE_BYTES_MAX);
+	r = reader_planner(reader, p->run, &state);
+	if (r == 0)
+		r = read_state(p, mp_of(buf_span(&state)));
+	buf_done(&state);
+	return r == -ENOENT ? 0 : r;
+}

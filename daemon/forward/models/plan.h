@@ -1,0 +1,101 @@
+/* Turns a run's records, in their order, into what W&B is to be sent: lines of the history, the
+ * summary, the config. Pure but for reading: records go in, changes for the store come out, and the
+ * same records at the same stored times always give the same lines. What is planned is committed
+ * before anything of it is sent. One owner at a time (the sender). */
+#pragma once
+
+#include "daemon/flow/change.h"
+#include "daemon/flow/reader.h"
+#include "daemon/forward/models/about.h"
+#include "daemon/forward/models/rows.h"
+#include "daemon/forward/models/summary.h"
+
+enum {
+	/* one plan, that is one transaction, holds about so much */
+	PLAN_LINES_MAX = 250,
+	PLAN_BYTES_MAX = 256 << 10,
+	/* W&B's bound for a line of the history (research: wire/wandb-models 3.2) */
+	LINE_BYTES_MAX = (10 << 20) - (100 << 10),
+	EXIT_KILLED = 137, /* of a producer that went without a word */
+};
+
+/* What is known of a table's run file; digest.h finds it out. */
+struct plan_table {
+	uint8_t blob[DIGEST_BYTES];
+	int result; /* 0, or why it cannot be rendered */
+	char sha256[2 * DIGEST_BYTES + 1];
+	int64_t size;
+	uint64_t rows;
+	uint64_t columns;
+};
+enum {
+	PLAN_TABLES = 64 /* remembered */
+};
+
+struct plan {
+	int64_t run;
+	struct about about;
+	struct metrics metrics;
+	struct summary summary;
+	struct rows rows;
+	int64_t start_us;  /* of the run; 0: not known */
+	int64_t newest_us; /* newest time of a call */
+	int64_t cursor;    /* records up to here are in */
+	int64_t next_offset;
+	bool may_write;     /* W&B knows the run: rows can be planned; not stored */
+	bool has_run;       /* a `run` record came: it is not only attached to */
+	bool summary_dirty; /* changed and not sent */
+	bool has_exit_code;
+	int64_t exit_code; /* the first that is not 0 */
+	/* records that are no rows, since the last time that everything was sent */
+	int64_t side_records;
+	int64_t side_bytes;
+	/* not stored: */
+	struct tree row;
+	struct buf text;
+	struct plan_table tables[PLAN_TABLES];
+	unsigned table_count; /* ever; the place is count % PLAN_TABLES */
+	int64_t at_lsn;       /* the record that is being taken in, and its payload */
+	struct span at_payload;
+	unsigned lines; /* of the plan under way */
+	size_t line_bytes;
+	bool touched; /* something to commit */
+};
+
+int plan_init(struct plan *p, int64_t run, int64_t merge_max_us); /* 0, -errno */
+void plan_done(struct plan *p);
+/* Reads what is stored of it. 0, also when nothing is; -EPROTO: written by a newer wbx; -EBADMSG;
+ * -ENOMEM; what the disk says. */
+int plan_load(struct plan *p, struct reader *reader);
+
+/* Begins a plan of its own transaction. */
+void plan_begin(struct plan *p);
+/* True when the plan under way should be committed before more is added. */
+bool plan_is_full(const struct plan *p);
+enum plan_outcome {
+	PLAN_IDLE,  /* go on */
+	PLAN_STOP,  /* a row is next, and W&B does not know the run yet */
+	PLAN_FULL,  /* commit first */
+	PLAN_TABLE, /* a row names a table that is not in p->tables: *ret_blob */
+};
+/* Adds the rows that are ready at now_us to changes. 0 and *ret; -ENOMEM, what the disk says: the
+ * plan is of no use any more. */
+int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, int64_t now_us,
+	      enum plan_outcome *ret, uint8_t ret_blob[DIGEST_BYTES]);
+/* The rows that are ready when the record comes, then the record, then the rows that it made ready.
+ * The record is in when p->cursor is its lsn, whatever *ret says. As plan_rows(). */
+int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
+	      const struct stored_record *record, enum plan_outcome *ret,
+	      uint8_t ret_blob[DIGEST_BYTES]);
+/* A table's digest is known. */
+void plan_add_table(struct plan *p, const struct plan_table *table);
+/* Adds cursor and state: the plan is complete. */
+void plan_end(struct plan *p, struct changes *changes);
+/* Adds the state alone, after marks changed it. */
+void plan_save(struct plan *p, struct changes *changes);
+
+/* Nobody is present any more, and every row is planned. */
+bool plan_is_over(const struct plan *p);
+/* A line for a dead letter that gets another chance: its text with another _step. 0, -EBADMSG: it
+ * has none, -ENOMEM. */
+int plan_restep(struct span line, int64_t step, struct buf *ret);

@@ -1,0 +1,225 @@
+/* See plan_row.h: a table in a row becomes the value of its run file, which is sent later. */
+#include "daemon/forward/models/plan_row.h"
+
+#include "proto/base/mem.h"
+#include "proto/base/rng.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+enum {
+	CLIENT_ID_CHARS = 128, /* of artifacts, as W&B's client makes them */
+	SHA_CHARS_IN_PATH = 20,
+};
+
+static struct span text_leaf(const struct tree *t, const struct node *parent, const char *key,
+			     enum mp_type type)
+{
+	const struct node *leaf = tree_child(t, parent, span_of_text(key));
+	struct mp_value v;
+	struct mp at;
+
+	if (leaf == NULL || !leaf->is_leaf)
+		return (struct span){.at = NULL};
+	at = mp_of(buf_span(&leaf->value));
+	return mp_read(&at, &v) == 0 && v.type == type ? v.bytes : (struct span){.at = NULL};
+}
+
+/* The first branch, or the next after `after`, that is a table with its bytes in a blob. */
+static struct node *find_table(const struct tree *t, const struct node *after)
+{
+	const struct node *n = after == NULL ? NULL : after->last;
+
+	while (n != NULL && !n->is_leaf)
+		n = n->last;
+	for (n = tree_next_leaf(t, n); n != NULL; n = tree_next_leaf(t, n)) {
+		if (n->parent != NULL && span_is(node_key(n), "_type") &&
+		    span_is(text_leaf(t, n->parent, "_type", MP_STR), "table") &&
+		    text_leaf(t, n->parent, "blob", MP_BIN).len == DIGEST_BYTES)
+			return n->parent;
+	}
+	return NULL;
+}
+
+static const struct plan_table *known_table(const struct plan *p, struct span blob)
+{
+	unsigned count = p->table_count < PLAN_TABLES ? p->table_count : PLAN_TABLES;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (memcmp(p->tables[i].blob, blob.at, DIGEST_BYTES) == 0)
+			return &p->tables[i];
+	}
+	return NULL;
+}
+
+/* The key as folders of a path: no empty, "." or ".." among them. */
+static void add_path_key(struct buf *path, struct span key)
+{
+	size_t at = 0;
+
+	while (at < key.len && key.at[at] == '/')
+		at++;
+	while (at < key.len) {
+		const uint8_t *slash = memchr(key.at + at, '/', key.len - at);
+		size_t len = slash == NULL ? key.len - at : (size_t)(slash - (key.at + at));
+		struct span folder = {.at = key.at + at, .len = len};
+
+		if (len == 0 || span_is(folder, ".") || span_is(folder, ".."))
+			(void)buf_add_byte(path, '_');
+		else
+			(void)buf_add(path, folder.at, folder.len); /* the buf remembers */
+		at += len;
+		if (at < key.len) {
+			(void)buf_add_byte(path, '/');
+			at++;
+		}
+	}
+}
+
+struct table_names {
+	struct buf path;
+	char client_id[CLIENT_ID_CHARS + 1];
+	char sequence_id[CLIENT_ID_CHARS + 1];
+};
+
+/* Names that a retry must use again: they are stored with the row (research: wire/wandb-models 6).
+ */
+static int name_table(struct table_names *n, const struct making *m, struct span key,
+		      const struct plan_table *table)
+{
+	int r = rng_base36(n->client_id, CLIENT_ID_CHARS);
+
+	if (r == 0)
+		r = rng_base36(n->sequence_id, CLIENT_ID_CHARS);
+	(void)buf_add_text(&n->path, "media/table/");
+	add_path_key(&n->path, key);
+	(void)buf_printf(&n->path, "_%lld_%.*s.table.json", (long long)m->row->step,
+			 SHA_CHARS_IN_PATH, table->sha256);
+	return r < 0 ? r : n->path.error;
+}
+
+static void pack_url(struct pack *p, const char *name, const char *id, const char *alias,
+		     struct span key)
+{
+	struct buf url;
+
+	buf_init(&url, 4096);
+	(void)buf_printf(&url, "wandb-client-artifact://%s%s/%.*s.table.json", id, alias,
+			 (int)key.len, (const char *)key.at); /* the buf remembers */
+	pack_pair_str(p, name, buf_span(&url));
+	buf_done(&url);
+}
+
+/* The value that stands in the history: where the table's file will be. */
+static int table_value(struct buf *ret, const struct table_names *n, struct span key,
+		       struct span log_mode, const struct plan_table *table)
+{
+	struct pack p;
+
+	pack_init(&p, ret);
+	pack_map(&p, 9);
+	pack_pair_text(&p, "_type", "table-file");
+	pack_pair_str(&p, "path", buf_span(&n->path));
+	pack_pair_text(&p, "sha256", table->sha256);
+	pack_pair_int(&p, "size", table->size);
+	pack_pair_uint(&p, "ncols", table->columns);
+	pack_pair_uint(&p, "nrows", table->rows);
+	pack_pair_str(&p, "log_mode", log_mode.len > 0 ? log_mode : SPAN_LITERAL("IMMUTABLE"));
+	pack_url(&p, "artifact_path", n->client_id, "", key);
+	pack_url(&p, "_latest_artifact_path", n->sequence_id, ":latest", key);
+	return ret->error;
+}
+
+static void add_upload(const struct making *m, const struct table_names *n, struct span key,
+		       const struct plan_table *table)
+{
+	const struct change c = {
+		.kind = CHANGE_UPLOAD_ADD,
+		.run = m->plan->run,
+		.lsn = m->lsn,
+		.step = m->row->step,
+		.time_us = m->newest_us,
+		.upload =
+			{
+				.kind = "table",
+				.key = key,
+				.path = buf_span(&n->path),
+				.sha256 = span_of_text(table->sha256),
+				.size = table->size,
+				.client_id = span_of_text(n->client_id),
+				.sequence_client_id = span_of_text(n->sequence_id),
+				.blob = {.at = table->blob, .len = DIGEST_BYTES},
+			},
+	};
+
+	changes_add(m->changes, &c);
+}
+
+/* Puts the file's value in the table's place. */
+static int replace_table(struct making *m, struct node *branch, const struct plan_table *table)
+{
+	struct tree *row = &m->plan->row;
+	struct table_names names;
+	struct buf value;
+	struct node *leaf;
+	int r;
+
+	buf_init(&names.path, 4096);
+	buf_init(&value, 8192);
+	r = name_table(&names, m, node_key(branch), table);
+	if (r == 0)
+		r = table_value(&value, &names, node_key(branch),
+				text_leaf(row, branch, "log_mode", MP_STR), table);
+	if (r == 0) {
+		add_upload(m, &names, node_key(branch), table);
+		r = tree_leaf(row, branch->parent, node_key(branch), &leaf);
+	}
+	if (r == 0)
+		r = tree_set(leaf, buf_span(&value));
+	buf_done(&names.path);
+	buf_done(&value);
+	return r;
+}
+
+/* True when a table of the row is not known yet. */
+static bool wants_table(const struct making *m)
+{
+	const struct tree *row = &m->plan->row;
+
+	for (const struct node *n = find_table(row, NULL); n != NULL; n = find_table(row, n)) {
+		struct span blob = text_leaf(row, n, "blob", MP_BIN);
+
+		if (known_table(m->plan, blob) != NULL)
+			continue;
+		memcpy(m->ret_blob, blob.at, DIGEST_BYTES);
+		return true;
+	}
+	return false;
+}
+
+int row_replace_tables(struct making *m)
+{
+	struct tree *row = &m->plan->row;
+	struct node *branch;
+
+	if (wants_table(m))
+		return WANTS_TABLE;
+	while ((branch = find_table(row, NULL)) != NULL) {
+		struct span blob = text_leaf(row, branch, "blob", MP_BIN);
+		const struct plan_table *table = known_table(m->plan, blob);
+		int r = 0;
+
+		assert(table != NULL); /* wants_table() looked */
+		if (table->result == 0) {
+			r = replace_table(m, branch, table);
+		} else {
+			row_add_dead(m, "artifacts", "table", "the table's bytes are not a table",
+				     blob);
+			tree_remove(row, branch);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,386 @@
+/* See run.h: what a run does next. */
+#include "daemon/forward/models/run.h"
+
+#include "daemon/base/log.h"
+#include "daemon/forward/models/run_parts.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	STORE_RETRY_MS = 1000
+};
+
+static const struct {
+	const char *name;
+	unsigned allowed; /* states this one may move to */
+} states[RUN_STATES] = {
+	[RUN_NEW] = {"new", 1u << RUN_CREATED | 1u << RUN_DONE},
+	[RUN_CREATED] = {"created",
+			 1u << RUN_NEW | 1u << RUN_LIVE | 1u << RUN_FINISHING | 1u << RUN_DONE},
+	[RUN_LIVE] = {"live", 1u << RUN_NEW | 1u << RUN_FINISHING | 1u << RUN_DONE},
+	[RUN_FINISHING] = {"finishing", 1u << RUN_NEW | 1u << RUN_LIVE | 1u << RUN_DONE},
+	[RUN_DONE] = {"done", 1u << RUN_NEW | 1u << RUN_LIVE | 1u << RUN_DONE},
+};
+
+void run_move(struct models_run *r, enum run_state to)
+{
+	const struct change c = {.kind = CHANGE_RUN_STATE, .run = r->id, .state = to};
+
+	assert(states[r->info->state].allowed & 1u << to);
+	log_info("models", "run=%s from=%s to=%s", r->info->name, states[r->info->state].name,
+		 states[to].name);
+	r->info->state = to;
+	changes_add(r->changes, &c);
+}
+
+void run_to_work(struct models_run *r, enum run_work to)
+{
+	static const char *const names[] = {"idle", "planning", "digest", "committing", "sending"};
+
+	log_debug("models", "run=%lld from=%s to=%s", (long long)r->id, names[r->work], names[to]);
+	r->work = to;
+	r->next_ms = 0;
+}
+
+void run_park(struct models_run *r, const char *why)
+{
+	const struct change c = {.kind = CHANGE_RUN_PARK, .run = r->id, .text = span_of_text(why)};
+
+	log_error("models", "run=%s parked: %s; its data stays here (wbxctl retry --run %s)",
+		  r->info->name, why, r->info->name);
+	(void)snprintf(r->info->parked, sizeof(r->info->parked), "%s", why); /* may be cut */
+	r->is_parked = true;
+	changes_add(r->changes, &c);
+}
+
+void run_give_up(struct models_run *r, const char *what, int error)
+{
+	log_warn("models", "run=%lld errno=%d %s failed here; it is tried again", (long long)r->id,
+		 -error, what);
+	r->changes = changes_free(r->changes);
+	r->not_before_ms = clock_mono_ms() + STORE_RETRY_MS;
+	run_to_work(r, WORK_IDLE);
+	models_run_unload(r);
+}
+
+/* --- what next --- */
+
+static bool every_producer_left(struct models_run *r)
+{
+	int64_t members[3] = {0};
+
+	return reader_members(r->host->reader, r->id, members) == 0 && members[MEMBER_PRESENT] == 0;
+}
+
+static bool is_dirty(const struct models_run *r)
+{
+	return r->plan->about.dirty != 0 || r->plan->summary_dirty ||
+	       r->plan->next_offset > r->info->done_offset;
+}
+
+/* Everything is with W&B but the word that it is over. Files that wait may have been sent, or
+ * planned, since the run was read. */
+static bool may_end(struct models_run *r, bool has_more)
+{
+	if (!plan_is_over(r->plan) || has_more)
+		return false;
+	return reader_run(r->host->reader, r->id, r->info) == 0 && r->info->uploads == 0;
+}
+
+/* True when r->request says what to ask or tell. A guest that has nothing to add asks nothing. */
+static bool choose_request(struct models_run *r, bool may_complete, uint64_t now_ms)
+{
+	struct plan *p = r->plan;
+	bool is_new = r->info->state == RUN_NEW;
+	bool tags_changed = (p->about.dirty & ABOUT_TAGS) != 0;
+
+	r->request = (struct request){.kind = REQUEST_STREAM, .is_complete = may_complete};
+	if (r->info->state == RUN_DONE || (!p->has_run && !r->is_stopped && !is_dirty(r)))
+		return false;
+	if ((is_new || tags_changed) && !r->has_status) {
+		r->request.kind = REQUEST_STATUS;
+		return true;
+	}
+	if (is_new || p->about.dirty != 0) {
+		r->request.kind = REQUEST_UPSERT;
+		r->request.what = p->about.dirty;
+		return true;
+	}
+	return is_dirty(r) || may_complete || r->info->state == RUN_CREATED ||
+	       now_ms >= r->contact_ms + r->host->heartbeat_ms;
+}
+
+/* A run that was done and got something new is opened with an upsert, as W&B wants it. */
+static void reopen(struct models_run *r)
+{
+	if (!run_changes(r))
+		return;
+	r->plan->about.dirty |= ABOUT_CONFIG;
+	run_move(r, RUN_LIVE);
+	plan_save(r->plan, r->changes);
+	run_commit(r);
+}
+
+/* Nothing more is to be told of it. */
+static void end_quietly(struct models_run *r)
+{
+	if (!run_changes(r))
+		return;
+	run_move(r, RUN_DONE);
+	r->is_done = true;
+	run_commit(r);
+}
+
+/* Changes of state that need no request. True: one is under way. */
+static bool settle(struct models_run *r, bool ends, bool is_over)
+{
+	enum run_state state = r->info->state;
+	bool has_news = is_dirty(r) || !rows_have_no_owner(&r->plan->rows);
+
+	if (state == RUN_DONE && has_news)
+		reopen(r);
+	else if (ends && !is_dirty(r) && (state == RUN_DONE || !r->plan->has_run))
+		end_quietly(r);
+	else if ((state == RUN_CREATED || state == RUN_LIVE) && is_over && run_changes(r)) {
+		run_move(r, RUN_FINISHING);
+		run_commit(r);
+	} else if (state == RUN_FINISHING && !is_over && run_changes(r)) {
+		run_move(r, RUN_LIVE);
+		run_commit(r);
+	}
+	return r->work != WORK_IDLE;
+}
+
+/* Requests go out at once in the beginning and at the end, after a failure when its wait is over,
+ * and on demand; else at intervals. */
+static bool is_time(struct models_run *r, bool has_more, uint64_t now_ms)
+{
+	if (r->posted_ms == 0 || r->wants_flush || r->attempt > 0 || r->parts_max != 0 ||
+	    now_ms >= r->posted_ms + r->host->interval_ms)
+		return true;
+	if (r->planned_bytes >= sink_body_target(r->host->sink))
+		return true;
+	return (has_more || is_dirty(r)) && every_producer_left(r);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* When a row becomes ready although nothing comes; by the wall clock. */
+static uint64_t rows_due_ms(const struct models_run *r, uint64_t now_ms)
+{
+	int64_t next_us = rows_next_us(&r->plan->rows);
+	int64_t now_us = (int64_t)clock_wall_us();
+
+	if (next_us == INT64_MAX)
+		return UINT64_MAX;
+	return next_us <= now_us ? now_ms : now_ms + (uint64_t)(next_us - now_us) / 1000 + 1;
+}
+
+static uint64_t next_turn(const struct models_run *r, uint64_t now_ms)
+{
+	uint64_t next_ms = rows_due_ms(r, now_ms);
+
+	if (r->info->state != RUN_DONE && r->plan->has_run)
+		next_ms = earlier(next_ms, r->contact_ms + r->host->heartbeat_ms);
+	return next_ms > now_ms ? next_ms : now_ms + 1;
+}
+
+static bool wants_plan(const struct models_run *r, bool has_more)
+{
+	struct row row;
+	bool is_ready = r->plan->may_write &&
+			rows_peek(&r->plan->rows, (int64_t)clock_wall_us(), &row) != ROW_NONE;
+
+	return ((has_more && !r->is_stopped) || is_ready || r->has_letters) &&
+	       r->planned_bytes < sink_body_target(r->host->sink);
+}
+
+/* Idle and free to act. */
+static uint64_t act(struct models_run *r, uint64_t now_ms)
+{
+	bool has_more = run_has_records(r);
+	bool ends;
+
+	if (!is_time(r, has_more, now_ms))
+		return earlier(r->posted_ms + r->host->interval_ms, next_turn(r, now_ms));
+	if (wants_plan(r, has_more)) {
+		run_plan_start(r);
+		return now_ms;
+	}
+	ends = may_end(r, has_more);
+	if (settle(r, ends, plan_is_over(r->plan) && !has_more))
+		return UINT64_MAX;
+	if (choose_request(r, ends && r->plan->has_run, now_ms))
+		return run_send(r, now_ms);
+	r->wants_flush = false;
+	return next_turn(r, now_ms);
+}
+
+static uint64_t idle_turn(struct models_run *r, uint64_t now_ms)
+{
+	int e;
+
+	if (r->is_parked || r->is_done)
+		return UINT64_MAX;
+	if (r->host->sink->gate != GATE_OPEN || r->host->sink->paused_until_us != 0)
+		return UINT64_MAX; /* nothing is planned that cannot be sent */
+	if (now_ms < r->not_before_ms)
+		return r->not_before_ms;
+	e = run_load(r);
+	if (e < 0) {
+		run_give_up(r, "reading the run", e);
+		return r->not_before_ms;
+	}
+	if (!r->is_parked)
+		return act(r, now_ms);
+	models_run_unload(r);
+	return UINT64_MAX;
+}
+
+static uint64_t take_turn(struct models_run *r, uint64_t now_ms)
+{
+	switch (r->work) {
+	case WORK_IDLE: return idle_turn(r, now_ms);
+	case WORK_PLANNING: run_plan_slice(r); return now_ms;
+	case WORK_DIGEST:
+	case WORK_COMMITTING:
+	case WORK_SENDING: return UINT64_MAX;
+	}
+	return UINT64_MAX;
+}
+
+uint64_t models_run_turn(struct models_run *r, uint64_t now_ms)
+{
+	if (now_ms >= r->next_ms)
+		r->next_ms = take_turn(r, now_ms);
+	return r->next_ms;
+}
+
+/* --- what happens to it --- */
+
+void models_run_wake(struct models_run *r)
+{
+	r->next_ms = 0;
+}
+
+void models_run_look(struct models_run *r)
+{
+	r->may_have_records = true;
+	r->next_ms = 0;
+}
+
+void models_run_flush(struct models_run *r)
+{
+	r->wants_flush = true;
+	r->may_have_records = true;
+	r->has_letters = true;
+	r->next_ms = 0;
+}
+
+/* A parked run begins again: perhaps somebody deleted it there, or gave it other rights. */
+void models_run_retry(struct models_run *r)
+{
+	const struct change unpark = {.kind = CHANGE_RUN_PARK, .run = r->id};
+
+	r->not_before_ms = 0;
+	r->doubts = 0;
+	r->wants_flush = true;
+	r->next_ms = 0;
+	if (r->work != WORK_IDLE || run_load(r) < 0 || !r->is_parked || !run_changes(r))
+		return;
+	changes_add(r->changes, &unpark);
+	r->is_parked = false;
+	r->info->parked[0] = '\0';
+	r->info->server_id[0] = '\0'; /* there may be another of that name now */
+	r->has_status = false;
+	r->attempt = 0;
+	r->plan->about.dirty = ABOUT_ALL;
+	if (r->info->state != RUN_NEW)
+		run_move(r, RUN_NEW);
+	r->plan->may_write = false;
+	plan_save(r->plan, r->changes);
+	run_commit(r);
+}
+
+void models_run_on_changes(struct models_run *r, struct changes *list)
+{
+	assert(r->changes == list && r->work == WORK_COMMITTING);
+	if (list->result < 0) {
+		run_give_up(r, "storing", list->result);
+		return;
+	}
+	r->changes = changes_free(list);
+	run_to_work(r, WORK_IDLE);
+}
+
+bool models_run_is_done(const struct models_run *r)
+{
+	return r->is_done && r->work == WORK_IDLE;
+}
+
+bool models_run_is_away(const struct models_run *r)
+{
+	return r->work == WORK_DIGEST || r->work == WORK_COMMITTING || r->work == WORK_SENDING;
+}
+
+bool models_run_is_loaded(const struct models_run *r)
+{
+	return r->plan != NULL;
+}
+
+unsigned models_run_in_flight(const struct models_run *r)
+{
+	return r->work == WORK_SENDING ? (unsigned)r->request.records : 0;
+}
+
+int64_t models_run_id(const struct models_run *r)
+{
+	return r->id;
+}
+
+void models_run_unload(struct models_run *r)
+{
+	assert(!models_run_is_away(r));
+	if (r->plan != NULL) {
+		plan_done(r->plan);
+		tree_done(&r->server_tags);
+		r->host->loaded--;
+	}
+	r->plan = mem_free(r->plan);
+	r->info = mem_free(r->info);
+	r->has_status = false;
+	r->is_stopped = false;
+	if (r->work == WORK_PLANNING)
+		run_to_work(r, WORK_IDLE);
+}
+
+struct models_run *models_run_new(struct run_host *host, int64_t id)
+{
+	struct models_run *r = mem_zalloc(sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	r->host = host;
+	r->id = id;
+	r->may_have_records = true;
+	return r;
+}
+
+struct models_run *models_run_free(struct models_run *r)
+{
+	if (r == NULL)
+		return NULL;
+	if (r->work == WORK_SENDING)
+		r->work = WORK_IDLE; /* its request was aborted with the sink's */
+	r->changes = changes_free(r->changes);
+	models_run_unload(r);
+	return mem_free(r);
+}

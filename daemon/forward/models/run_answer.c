@@ -1,0 +1,432 @@
+/* See run_parts.h: what an answer means for a run. */
+#include "daemon/base/log.h"
+#include "daemon/forward/models/run_parts.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	ANSWER_KEPT = 4096, /* bytes, in a dead letter */
+	CONFIG_MAX = 16 << 20,
+	REQUEST_TEXT_MAX = 2048,
+};
+
+/* --- refused --- */
+
+struct refusal {
+	struct models_run *r;
+	const struct http_answer *answer;
+	const char *reason;
+	const char *what;
+	int64_t step;
+	struct span body;
+};
+
+static void add_dead(const struct refusal *f)
+{
+	const struct wire_name name = run_wire_name(f->r);
+	char request[REQUEST_TEXT_MAX];
+	struct change c = {
+		.kind = CHANGE_DEAD_ADD,
+		.run = f->r->id,
+		.text = SPAN_LITERAL("models"),
+		.time_us = (int64_t)clock_wall_us(),
+		.dead =
+			{
+				.status = f->answer->status,
+				.what = f->what,
+				.step = f->step,
+				.reason = span_of_text(f->reason),
+				.answer = f->answer->body,
+				.body = f->body,
+			},
+	};
+
+	if (f->r->request.kind == REQUEST_STREAM)
+		(void)snprintf(request, sizeof(request), "POST /files/%s/%s/%s/file_stream",
+			       name.entity, name.project, name.run); /* may be cut */
+	else
+		(void)snprintf(request, sizeof(request), "POST /graphql upsertBucket");
+	c.dead.request = span_of_text(request);
+	if (c.dead.answer.len > ANSWER_KEPT)
+		c.dead.answer.len = ANSWER_KEPT;
+	changes_add(f->r->changes, &c);
+	log_error("models", "run=%s http=%d what=%s W&B refused it for good: %s (wbxctl dead list)",
+		  f->r->info->name, f->answer->status, f->what, f->reason);
+}
+
+static int on_dead_line(void *arg, const struct planned_line *line)
+{
+	struct refusal *f = arg;
+	struct models_run *r = f->r;
+	const struct change dead = {.kind = CHANGE_LINE_DEAD, .run = r->id, .offset = line->offset};
+	const struct change confirm = {
+		.kind = CHANGE_CONFIRM,
+		.stream = stream_of(r->id, CLASS_METRICS),
+		.records = line->records,
+		.bytes = line->bytes,
+	};
+
+	f->what = "line";
+	f->step = line->step;
+	f->body = line->text;
+	add_dead(f);
+	changes_add(r->changes, &dead);
+	changes_add(r->changes, &confirm);
+	r->plan->next_offset--;
+	r->planned_bytes -= line->text.len < r->planned_bytes ? line->text.len : r->planned_bytes;
+	return 1;
+}
+
+static void drop_summary(struct models_run *r, struct refusal *f)
+{
+	struct buf text;
+	struct json j;
+
+	buf_init(&text, LINE_BYTES_MAX);
+	json_init(&j, &text);
+	summary_to_json(&r->plan->summary, &j);
+	f->what = "summary";
+	f->body = buf_span(&text);
+	add_dead(f);
+	r->plan->summary_dirty = false;
+	plan_save(r->plan, r->changes);
+	buf_done(&text);
+}
+
+static void park(struct models_run *r, const struct http_answer *a, const char *reason)
+{
+	char why[WIRE_REASON_MAX + 32];
+
+	(void)snprintf(why, sizeof(why), "HTTP %d: %s", a->status, reason); /* may be cut */
+	run_park(r, why);
+	run_commit(r);
+}
+
+/* One part of the stream alone is what W&B will not have. */
+static void refuse_part(struct models_run *r, const struct http_answer *a, const char *reason)
+{
+	struct refusal f = {.r = r, .answer = a, .reason = reason, .step = -1};
+	int e = 0;
+
+	r->parts_max = 0;
+	if (r->request.count == 1) {
+		e = reader_lines(r->host->reader, r->id, r->request.first, on_dead_line, &f);
+	} else if (r->request.has_summary) {
+		drop_summary(r, &f);
+	} else {
+		park(r, a, reason);
+		return;
+	}
+	if (e < 0)
+		run_give_up(r, "setting a line aside", e);
+	else
+		run_commit(r);
+}
+
+static void refused(struct models_run *r, const struct http_answer *a, bool can_split)
+{
+	char reason[WIRE_REASON_MAX];
+	unsigned parts = request_parts(&r->request);
+
+	wire_reason(a->body, reason);
+	if (can_split && r->request.kind == REQUEST_UPSERT) {
+		r->leave_config = true;
+		return;
+	}
+	if (can_split) {
+		r->parts_max = parts / 2;
+		if (a->status == 413)
+			r->body_max = r->request.text_bytes / 2 + 1;
+		return;
+	}
+	if (!run_changes(r))
+		return;
+	if (r->request.kind == REQUEST_STREAM)
+		refuse_part(r, a, reason);
+	else
+		park(r, a, reason);
+}
+
+/* --- accepted --- */
+
+static void status_is_known(struct models_run *r, const struct wire_run *server)
+{
+	r->server = *server;
+	r->has_status = true;
+	if (server->exists || r->plan->has_run || !run_changes(r))
+		return;
+	run_park(r, "W&B has no such run, and nobody here has opened it: only attached to");
+	run_commit(r);
+}
+
+/* Where our lines go on, when the run was there before us or is there anew. What W&B has between
+ * what is confirmed and what is planned is ours: its answer was lost. */
+static void take_offset(struct models_run *r, int64_t lines)
+{
+	const struct change c = {.kind = CHANGE_RUN_OFFSET, .run = r->id, .offset = lines};
+	struct plan *p = r->plan;
+
+	if (lines >= r->info->done_offset && lines <= p->next_offset)
+		return;
+	log_warn("models", "run=%s W&B has %lld lines, %lld were confirmed: ours go on behind them",
+		 r->info->name, (long long)lines, (long long)r->info->done_offset);
+	p->next_offset += lines - r->info->done_offset;
+	r->info->done_offset = lines;
+	if (p->rows.next_step < r->server.next_step)
+		p->rows.next_step = r->server.next_step;
+	changes_add(r->changes, &c);
+}
+
+static void take_names(struct models_run *r, const struct wire_run *server)
+{
+	struct run_info *i = r->info;
+	const struct change c = {
+		.kind = CHANGE_RUN_SERVER,
+		.run = r->id,
+		.text = span_of_text(server->display_name),
+		.text2 = span_of_text(server->id),
+		.text3 = span_of_text(server->entity),
+		.text4 = span_of_text(server->project),
+	};
+
+	(void)snprintf(i->display_name, sizeof(i->display_name), "%s", server->display_name);
+	(void)snprintf(i->server_id, sizeof(i->server_id), "%s", server->id);
+	(void)snprintf(i->server_entity, sizeof(i->server_entity), "%s", server->entity);
+	(void)snprintf(i->server_project, sizeof(i->server_project), "%s", server->project);
+	changes_add(r->changes, &c);
+}
+
+/* The config was left out to see whether it is what W&B refuses: it is. */
+static void config_is_refused(struct models_run *r, const struct http_answer *a)
+{
+	struct refusal f = {
+		.r = r,
+		.answer = a,
+		.reason = "the run is taken without its config, and refused with it",
+		.what = "config",
+		.step = -1,
+	};
+	struct buf config;
+	struct json j;
+
+	buf_init(&config, CONFIG_MAX);
+	json_init(&j, &config);
+	about_config_to_json(&r->plan->about, &r->plan->metrics, &j);
+	f.body = buf_span(&config);
+	add_dead(&f);
+	buf_done(&config);
+	r->plan->about.dirty &= ~(unsigned)ABOUT_CONFIG;
+	r->leave_config = false;
+}
+
+/* What is confirmed by it: the lines; and everything else, once nothing is left to say. */
+static void confirm(struct models_run *r)
+{
+	const struct request *q = &r->request;
+	struct plan *p = r->plan;
+	bool is_all =
+		p->about.dirty == 0 && !p->summary_dirty && r->info->done_offset == p->next_offset;
+	int64_t oldest = rows_oldest_lsn(&p->rows);
+	struct change c = {
+		.kind = CHANGE_CONFIRM,
+		.stream = stream_of(r->id, CLASS_METRICS),
+		.lsn = oldest <= p->cursor ? oldest - 1 : p->cursor,
+		.records = q->records,
+		.bytes = q->bytes,
+	};
+
+	if (is_all) {
+		c.records += p->side_records;
+		c.bytes += p->side_bytes;
+		p->side_records = p->side_bytes = 0;
+	}
+	changes_add(r->changes, &c);
+	sink_delivered(r->host->sink, (uint64_t)c.records, clock_mono_ms());
+}
+
+static void upsert_is_taken(struct models_run *r, const struct http_answer *a,
+			    const struct wire_run *server)
+{
+	struct plan *p = r->plan;
+	int64_t lines = server->lines > r->server.lines ? server->lines : r->server.lines;
+
+	if (!run_changes(r))
+		return;
+	take_names(r, server);
+	if (r->info->state == RUN_NEW) {
+		take_offset(r, lines);
+		run_move(r, RUN_CREATED);
+		p->may_write = true;
+		r->is_stopped = false;
+	}
+	p->about.dirty &= ~r->request.what;
+	if (r->leave_config)
+		config_is_refused(r, a);
+	r->request.records = r->request.bytes = 0;
+	confirm(r);
+	r->has_status = false; /* tags may change there at any time */
+	tree_clear(&r->server_tags);
+	plan_save(p, r->changes);
+	run_commit(r);
+}
+
+static void add_sink_ok(struct models_run *r)
+{
+	const struct change c = {
+		.kind = CHANGE_SINK_OK,
+		.text = span_of_text(sink_name(r->host->sink->id)),
+		.time_us = (int64_t)clock_wall_us(),
+		.records = r->request.records,
+	};
+
+	changes_add(r->changes, &c);
+}
+
+static void add_end(struct models_run *r)
+{
+	const struct change c = {
+		.kind = CHANGE_RUN_EXIT, .run = r->id, .number = r->plan->exit_code};
+
+	changes_add(r->changes, &c);
+	run_move(r, RUN_DONE);
+	r->is_done = true;
+}
+
+static void stream_is_taken(struct models_run *r)
+{
+	const struct request *q = &r->request;
+	const struct change done = {
+		.kind = CHANGE_LINES_DONE, .run = r->id, .offset = q->first + q->count};
+	bool is_news = request_parts(q) > 0 || r->plan->side_records > 0;
+
+	if ((!is_news && r->info->state != RUN_CREATED) || !run_changes(r))
+		return; /* a heartbeat */
+	if (q->count > 0)
+		changes_add(r->changes, &done);
+	r->info->done_offset = q->first + q->count;
+	r->planned_bytes -= q->text_bytes < r->planned_bytes ? q->text_bytes : r->planned_bytes;
+	if (q->has_summary)
+		r->plan->summary_dirty = false;
+	if (r->parts_max != 0 && r->info->done_offset == r->plan->next_offset)
+		r->parts_max = 0;
+	confirm(r);
+	add_sink_ok(r);
+	if (q->is_complete)
+		add_end(r);
+	else if (r->info->state == RUN_CREATED)
+		run_move(r, RUN_LIVE);
+	plan_save(r->plan, r->changes);
+	run_commit(r);
+}
+
+/* --- answers --- */
+
+/* What the body says. -EBADMSG: it is not readable where it must be. */
+static int read_body(struct models_run *r, const struct http_answer *a, struct wire_run *ret)
+{
+	*ret = (struct wire_run){.exists = false};
+	if (a->transport != TRANSPORT_ANSWERED || a->status < 200 || a->status >= 300)
+		return 0;
+	switch (r->request.kind) {
+	case REQUEST_STATUS:
+		tree_clear(&r->server_tags);
+		return wire_read_run_status(a->body, ret, &r->server_tags);
+	case REQUEST_UPSERT: return wire_read_upsert(a->body, ret);
+	case REQUEST_STREAM: return 0; /* any 2xx: it has it, whatever it says */
+	}
+	return 0;
+}
+
+static void accepted(struct models_run *r, const struct http_answer *a,
+		     const struct wire_run *server)
+{
+	r->attempt = 0;
+	r->doubts = 0;
+	switch (r->request.kind) {
+	case REQUEST_STATUS: status_is_known(r, server); return;
+	case REQUEST_UPSERT: upsert_is_taken(r, a, server); return;
+	case REQUEST_STREAM: stream_is_taken(r); return;
+	}
+}
+
+/* The key works (asking who we are said so after the first time): it is this run that it may not
+ * touch. */
+static void doubt_key(struct models_run *r, const struct http_answer *a)
+{
+	char reason[WIRE_REASON_MAX];
+
+	if (r->doubts++ == 0 || !run_changes(r))
+		return;
+	wire_reason(a->body, reason);
+	park(r, a, reason);
+}
+
+static void park_run(struct models_run *r, const struct http_answer *a)
+{
+	char reason[WIRE_REASON_MAX];
+
+	wire_reason(a->body, reason);
+	if (run_changes(r))
+		park(r, a, reason);
+}
+
+static void obey(struct models_run *r, const struct http_answer *a, struct retry_verdict v,
+		 const struct wire_run *server, uint64_t now_ms)
+{
+	switch (v.action) {
+	case RETRY_SENT: accepted(r, a, server); return;
+	case RETRY_AGAIN:
+		r->attempt++;
+		if (now_ms + v.wait_ms > r->not_before_ms)
+			r->not_before_ms = now_ms + v.wait_ms;
+		log_warn("models", "run=%s http=%d wait_ms=%llu %s; it is tried again",
+			 r->info->name, a->status, (unsigned long long)v.wait_ms,
+			 a->transport == TRANSPORT_ANSWERED ? "W&B could not take it"
+							    : transport_text(a->transport));
+		return;
+	case RETRY_SPLIT: refused(r, a, true); return;
+	case RETRY_REFUSED: refused(r, a, false); return;
+	case RETRY_PARK_RUN: park_run(r, a); return;
+	case RETRY_KEY: doubt_key(r, a); return;
+	}
+}
+
+void run_on_answer(void *arg, const struct http_answer *a)
+{
+	static const enum endpoint endpoints[] = {
+		[REQUEST_STATUS] = ENDPOINT_GRAPHQL,
+		[REQUEST_UPSERT] = ENDPOINT_UPSERT,
+		[REQUEST_STREAM] = ENDPOINT_STREAM,
+	};
+	struct models_run *r = arg;
+	struct http_answer answer = *a;
+	struct retry_facts facts = {
+		.endpoint = endpoints[r->request.kind],
+		.attempt = r->attempt + 1,
+		.parts = request_parts(&r->request),
+	};
+	struct wire_run *server = mem_alloc(sizeof(*server));
+	uint64_t now_ms = clock_mono_ms();
+	uint64_t spacing_ms = sink_spacing_ms(r->host->sink, a);
+	int e;
+
+	run_to_work(r, WORK_IDLE);
+	if (server == NULL) {
+		run_give_up(r, "reading an answer", -ENOMEM);
+		return;
+	}
+	e = read_body(r, a, server);
+	if (e == -EBADMSG || e == -ENOMEM) { /* half an answer, or somebody else's: ask again */
+		answer.transport = TRANSPORT_BROKEN;
+		(void)snprintf(answer.error, sizeof(answer.error), "an answer that cannot be read");
+	}
+	facts.has_errors = e == -EREMOTEIO;
+	if (spacing_ms > 0)
+		r->not_before_ms = now_ms + spacing_ms;
+	obey(r, &answer, sink_judge(r->host->sink, &answer, &facts, now_ms), server, now_ms);
+	(void)mem_free(server);
+}

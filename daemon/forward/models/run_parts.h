@@ -1,0 +1,95 @@
+/* The inside of a run, for run.c (what next), run_plan.c (planning and committing) and run_send.c
+ * (requests and answers) alone. */
+#pragma once
+
+#include "daemon/forward/models/plan.h"
+#include "daemon/forward/models/run.h"
+#include "daemon/forward/models/wire.h"
+
+/* What it is at; one thing at a time. */
+enum run_work {
+	WORK_IDLE,
+	WORK_PLANNING,   /* slice by slice */
+	WORK_DIGEST,     /* the worker renders a table of the next row */
+	WORK_COMMITTING, /* the store has r->changes */
+	WORK_SENDING,    /* W&B has r->request */
+};
+
+enum request_kind {
+	REQUEST_STATUS,
+	REQUEST_UPSERT,
+	REQUEST_STREAM
+};
+
+struct request {
+	enum request_kind kind;
+	unsigned what; /* upsert: enum about_dirt */
+	int64_t first; /* lines: offset, number, and what they stand for */
+	int64_t count;
+	int64_t records;
+	int64_t bytes;
+	size_t text_bytes;
+	bool has_summary;
+	bool is_complete;
+};
+
+struct models_run {
+	struct run_host *host;
+	int64_t id;
+	enum run_work work;
+	bool is_parked;
+	bool wants_flush;
+	bool may_have_records;
+	bool has_letters; /* dead ones that are to be sent again, perhaps */
+	bool is_done;
+	uint64_t next_ms;       /* its next turn */
+	uint64_t not_before_ms; /* after a failure, or as the server asked */
+	uint64_t contact_ms;    /* when W&B last heard of it from us; 0: never */
+	uint64_t posted_ms;     /* when the last stream request went out; 0: none yet */
+	unsigned attempt;       /* that failed, of the request under way */
+	unsigned doubts;        /* 401 or 403 since the last success */
+	unsigned parts_max; /* of a stream request, while a refused part is looked for; 0: all */
+	size_t body_max;    /* after a 413; 0: as the sink says */
+	bool leave_config;  /* of the next upsert: it may be what is refused */
+	/* loaded, or NULL */
+	struct run_info *info;
+	struct plan *plan;
+	size_t planned_bytes; /* text of the lines that are planned and not confirmed */
+	bool is_stopped;      /* planning: the next row needs a run that W&B knows */
+	bool has_status;      /* `server` and `server_tags` are fresh */
+	struct wire_run server;
+	struct tree server_tags;
+	/* under way */
+	struct changes *changes;
+	struct digest_job *digest;
+	struct request request;
+};
+
+/* --- run.c --- */
+void run_move(struct models_run *r, enum run_state to); /* and adds the change to r->changes */
+void run_to_work(struct models_run *r, enum run_work to);
+/* It waits for a person. Adds the change to r->changes. */
+void run_park(struct models_run *r, const char *why);
+/* Something failed on this side: forgets what is in memory; the store knows better. */
+void run_give_up(struct models_run *r, const char *what, int error);
+
+/* --- run_plan.c --- */
+/* Reads the run and its plan, when that is not done yet. 0, -errno. */
+int run_load(struct models_run *r);
+bool run_has_records(struct models_run *r);
+void run_plan_start(struct models_run *r);
+void run_plan_slice(struct models_run *r);
+/* Makes r->changes when there is none. False: no memory, and the run has given up. */
+bool run_changes(struct models_run *r);
+/* Posts r->changes. */
+void run_commit(struct models_run *r);
+
+/* --- run_answer.c --- */
+void run_on_answer(void *arg, const struct http_answer *answer);
+
+/* --- run_send.c --- */
+/* Things in the request that could go apart. */
+unsigned request_parts(const struct request *q);
+struct wire_name run_wire_name(const struct models_run *r);
+/* Sends the request that r->request says. Returns 0 when it is under way, else how long to wait. */
+uint64_t run_send(struct models_run *r, uint64_t now_ms);

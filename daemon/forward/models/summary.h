@@ -1,0 +1,27 @@
+/* The run's summary: of each metric its last value, or what define_metric() asks for, or what was
+ * set by hand. Follows wandb-core's runsummary, of version 0.31.0. One owner at a time. */
+#pragma once
+
+#include "daemon/forward/models/metric.h"
+
+struct summary {
+	struct tree tree;
+};
+
+int summary_init(struct summary *s); /* 0, -errno */
+void summary_done(struct summary *s);
+
+/* All: 0; -ENOMEM; -E2BIG: more metrics than a summary takes; -EBADMSG. */
+/* A row was written. */
+int summary_row(struct summary *s, const struct metrics *m, const struct tree *row);
+/* A `summary` record: `data` set by hand, `remove` a list of keys or of paths (lists of keys). */
+int summary_record(struct summary *s, struct mp body);
+/* What a definition by name asks for; globs come with the rows. */
+int summary_define(struct summary *s, const struct metric *m);
+int summary_set_int(struct summary *s, const struct span *path, size_t count, int64_t value);
+
+void summary_to_json(const struct summary *s, struct json *j);
+
+/* State: a map, and back. */
+void summary_to_msgpack(const struct summary *s, struct pack *p);
+int summary_from_msgpack(struct summary *ret, struct mp map);

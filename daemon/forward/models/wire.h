@@ -1,0 +1,75 @@
+/* The bodies that W&B Models takes and the answers it gives. Pure. Facts: research,
+ * wire/wandb-models.md and .graphql. */
+#pragma once
+
+#include "daemon/forward/models/about.h"
+#include "daemon/forward/models/summary.h"
+#include "proto/limits.h"
+
+/* --- addresses: appended to base, percent-encoded where needed --- */
+int wire_graphql_url(struct buf *ret, const char *base_url);
+int wire_stream_url(struct buf *ret, const char *base_url, const char *entity, const char *project,
+		    const char *run);
+
+/* --- requests --- */
+struct wire_name { /* of a run; entity "": the default of the key */
+	const char *entity;
+	const char *project;
+	const char *run;
+};
+
+void wire_viewer(struct buf *ret);
+void wire_run_status(struct buf *ret, const struct wire_name *name);
+
+struct wire_upsert {
+	struct wire_name name;
+	const char *id; /* the server's, of a run that exists; "": none */
+	const struct about *about;
+	const struct metrics *metrics;
+	unsigned what;                  /* enum about_dirt: what to say */
+	const struct tree *server_tags; /* tags that W&B has; NULL: none */
+};
+/* *ret_config: the config's JSON alone, when it is part of it, appended. */
+void wire_run_upsert(struct buf *ret, const struct wire_upsert *u, struct buf *ret_config);
+
+/* A file_stream body: begin, lines in order, end. `{}` is a heartbeat. */
+struct wire_stream {
+	struct json json;
+	bool in_files;
+	bool in_lines;
+};
+void wire_stream_begin(struct wire_stream *s, struct buf *ret);
+/* offset counts for the first line only. */
+void wire_stream_line(struct wire_stream *s, int64_t offset, struct span line);
+void wire_stream_summary(struct wire_stream *s, struct span summary);
+void wire_stream_complete(struct wire_stream *s, int64_t exit_code);
+void wire_stream_end(struct wire_stream *s);
+
+/* --- answers: 0; -EBADMSG: not what it should be; -EREMOTEIO: errors instead of data --- */
+struct wire_user {
+	char name[64];
+	char entity[NAME_MAX_BYTES + 1];
+};
+int wire_read_viewer(struct span body, struct wire_user *ret);
+
+struct wire_run {
+	bool exists;
+	char id[NAME_MAX_BYTES + 1];
+	char entity[NAME_MAX_BYTES + 1];
+	char project[NAME_MAX_BYTES + 1];
+	char name[NAME_MAX_BYTES + 1];
+	char display_name[NAME_MAX_BYTES + 1];
+	int64_t lines;     /* of its history */
+	int64_t next_step; /* from its tail; 0 when it has no rows */
+};
+/* ret_tags: its tags are added to the tree as top-level keys. */
+int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *ret_tags);
+int wire_read_upsert(struct span body, struct wire_run *ret);
+/* True when somebody pressed Stop; an answer that cannot be read says no. */
+bool wire_read_stopped(struct span body);
+
+/* What the server says is wrong, in one line. */
+enum {
+	WIRE_REASON_MAX = 200
+};
+void wire_reason(struct span body, char ret[WIRE_REASON_MAX]);

@@ -1,0 +1,245 @@
+/* See orders.h. */
+#include "daemon/forward/orders.h"
+
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static void give_back(struct order *o, int result)
+{
+	int r;
+
+	o->result = result;
+	r = mailbox_post(o->reply_to, &o->mail);
+	assert(r == 0); /* reply boxes have a place for every mail there is */
+}
+
+static void say(struct order *o, const char *text)
+{
+	(void)snprintf(o->text, sizeof(o->text), "%s", text); /* short texts */
+}
+
+static bool may_touch(const struct order *o, uint32_t uid)
+{
+	return o->is_admin || o->uid == uid;
+}
+
+/* A run id, or entity/project/id as W&B or as the user names it. */
+static bool is_called(const struct run_info *run, const char *text)
+{
+	char whole[3 * NAME_MAX_BYTES + 4];
+
+	if (strcmp(text, run->name) == 0)
+		return true;
+	(void)snprintf(whole, sizeof(whole), "%s/%s/%s",
+		       run->server_entity[0] != '\0' ? run->server_entity : run->entity,
+		       run->server_project[0] != '\0' ? run->server_project : run->project,
+		       run->name); /* fits */
+	return strcmp(text, whole) == 0;
+}
+
+/* Calls act for every open run that is meant and that the asker may touch; their number. */
+static int64_t each_run(const struct order_context *c, const struct order *o,
+			void (*act)(struct models_run *run))
+{
+	struct run_info *info = mem_alloc(sizeof(*info));
+	int64_t count = 0;
+
+	for (size_t i = 0; info != NULL && i < c->run_count; i++) {
+		if (reader_run(c->reader, models_run_id(c->runs[i]), info) < 0)
+			continue;
+		if (!may_touch(o, info->uid) || (o->has_run && !is_called(info, o->run)))
+			continue;
+		act(c->runs[i]);
+		count++;
+	}
+	(void)mem_free(info);
+	return count;
+}
+
+static void flush(const struct order_context *c, struct order *o)
+{
+	o->count = each_run(c, o, models_run_flush);
+	give_back(o, 0);
+}
+
+static void retry(const struct order_context *c, struct order *o)
+{
+	if (o->sink == SINK_ARTIFACTS || o->sink == SINK_WEAVE) {
+		say(o, "this version keeps what belongs to that sink and does not send it");
+		give_back(o, -EINVAL);
+		return;
+	}
+	if (!o->has_run)
+		sink_retry(c->sink, clock_mono_ms());
+	o->count = each_run(c, o, models_run_retry);
+	if (o->has_run && o->count == 0) {
+		say(o, "no run of that name is open: it is done, or was never here");
+		give_back(o, -ENOENT);
+		return;
+	}
+	give_back(o, 0);
+}
+
+static void take_pauses(const struct order_context *c, struct order *o)
+{
+	struct sink_info info;
+	int r = reader_sink(c->reader, sink_name(c->sink->id), &info);
+
+	if (r == 0)
+		sink_pause(c->sink, info.paused_until_us, clock_mono_ms());
+	o->count = 1;
+	give_back(o, r);
+}
+
+/* --- dead letters --- */
+
+struct letters {
+	const struct order_context *c;
+	struct order *o;
+	struct changes *changes;
+	struct run_info *info;
+	int64_t last; /* seen */
+	bool more;
+	bool is_foreign;     /* one belongs to somebody else */
+	bool is_beyond_help; /* one cannot be sent again */
+};
+
+static bool is_wanted(const struct order *o, const struct dead_info *dead)
+{
+	if (o->status != 0 && dead->status == o->status)
+		return true;
+	for (size_t i = 0; i < o->id_count; i++) {
+		if (o->ids[i] == dead->id)
+			return true;
+	}
+	return false;
+}
+
+static bool can_be_sent(const struct dead_info *dead)
+{
+	return span_is(dead->what, "line") || span_is(dead->what, "config") ||
+	       span_is(dead->what, "summary");
+}
+
+static int on_letter(void *arg, const struct dead_info *dead)
+{
+	struct letters *l = arg;
+	bool is_retry = l->o->kind == ORDER_DEAD_RETRY;
+	const struct change change = {.kind = is_retry ? CHANGE_DEAD_RETRY : CHANGE_DEAD_DROP,
+				      .number = dead->id};
+	int r;
+
+	l->last = dead->id;
+	l->more = true;
+	if (!is_wanted(l->o, dead))
+		return 0;
+	r = reader_run(l->c->reader, dead->run, l->info);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == 0 ? !may_touch(l->o, l->info->uid) : !l->o->is_admin) {
+		l->is_foreign = true;
+		return 0;
+	}
+	if (is_retry && !can_be_sent(dead)) {
+		l->is_beyond_help = true;
+		return 0;
+	}
+	changes_add(l->changes, &change);
+	l->o->count++;
+	return l->changes->error;
+}
+
+static int find_letters(struct letters *l)
+{
+	int r;
+
+	do {
+		l->more = false;
+		r = reader_dead(l->c->reader, l->last, on_letter, l);
+	} while (r == 0 && l->more);
+	return r;
+}
+
+static int why_none(struct letters *l)
+{
+	if (l->is_foreign) {
+		say(l->o, "those belong to another user");
+		return -EPERM;
+	}
+	if (l->is_beyond_help) {
+		say(l->o, "that cannot be sent again as it is: wbxctl dead show, export or drop");
+		return -EINVAL;
+	}
+	say(l->o, "there is no such dead letter; wbxctl dead list shows them");
+	return -ENOENT;
+}
+
+/* The changes' owner is nobody; the order is found by the list that stands before it in memory. */
+struct order_changes {
+	struct changes list;
+	struct order *order;
+};
+
+static void change_letters(const struct order_context *c, struct order *o)
+{
+	struct letters l = {.c = c, .o = o};
+	struct order_changes *oc = mem_zalloc(sizeof(*oc));
+	int r = -ENOMEM;
+
+	l.info = mem_alloc(sizeof(*l.info));
+	if (oc != NULL && l.info != NULL) {
+		oc->list.mail.type = MAIL_CHANGES;
+		oc->list.reply_to = c->replies;
+		oc->order = o;
+		l.changes = &oc->list;
+		r = find_letters(&l);
+		if (r == 0 && o->count == 0)
+			r = why_none(&l);
+	}
+	(void)mem_free(l.info);
+	if (r < 0) {
+		if (oc != NULL)
+			changes_reset(&oc->list);
+		(void)mem_free(oc);
+		give_back(o, r);
+		return;
+	}
+	(void)mailbox_post(c->store, &oc->list.mail); /* never full */
+}
+
+void order_is_stored(struct changes *list)
+{
+	struct order_changes *oc = container_of(list, struct order_changes, list);
+
+	give_back(oc->order, list->result);
+	changes_reset(list);
+	(void)mem_free(oc);
+}
+
+/* --- all --- */
+
+void order_refuse(struct order *o)
+{
+	say(o, "the daemon stops");
+	give_back(o, -EINVAL);
+}
+
+void order_carry_out(const struct order_context *c, struct order *o)
+{
+	if (c->reader == NULL) {
+		give_back(o, -EAGAIN);
+		return;
+	}
+	switch (o->kind) {
+	case ORDER_FLUSH: flush(c, o); return;
+	case ORDER_RETRY: retry(c, o); return;
+	case ORDER_SINKS: take_pauses(c, o); return;
+	case ORDER_DEAD_RETRY:
+	case ORDER_DEAD_DROP: change_letters(c, o); return;
+	}
+}

@@ -1,0 +1,22 @@
+/* What operators ask of the sender, carried out: for sender.c alone. */
+#pragma once
+
+#include "daemon/flow/change.h"
+#include "daemon/flow/order.h"
+#include "daemon/forward/models/run.h"
+
+struct order_context {
+	struct reader *reader; /* NULL: the store cannot be read now */
+	struct sink *sink;
+	struct mailbox *store;
+	struct mailbox *replies;
+	struct models_run **runs; /* by number, rising */
+	size_t run_count;
+};
+
+/* Takes the order and gives it back to its asker, now or when order_is_stored() is called with the
+ * changes that it needs. */
+void order_carry_out(const struct order_context *c, struct order *o);
+void order_is_stored(struct changes *list);
+/* The daemon stops. */
+void order_refuse(struct order *o);

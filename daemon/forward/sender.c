@@ -1,0 +1,469 @@
+/* See sender.h. Each turn: mails, the sink, curl, runs that are due; then sleep until the first of
+ * them wants something. */
+#include "daemon/forward/sender.h"
+
+#include "daemon/base/log.h"
+#include "daemon/base/thread.h"
+#include "daemon/forward/models/run.h"
+#include "daemon/forward/orders.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	LOOK_MS = 50,       /* between looks for new records, while they come */
+	BACKLOG_MS = 10000, /* between counts of everything that waits */
+	READER_RETRY_MS = 1000,
+	RUNS_LOADED_MAX = 96, /* runs with their state in memory; the others take turns */
+};
+
+struct sender {
+	struct sender_settings settings;
+	struct sender_neighbours neighbours;
+	struct thread thread;
+	struct mailbox box;
+	struct reader *reader;
+	struct http *http;
+	struct sink models;
+	struct run_host host;
+	struct models_run **runs; /* by number, rising */
+	size_t run_count;
+	size_t run_cap;
+	size_t first_turn; /* which run begins, so that none is always last */
+	uint64_t next_look_ms;
+	uint64_t next_count_ms;
+	uint64_t next_reader_ms;
+	_Atomic bool committed; /* since the last look */
+	_Atomic bool stopping;
+	pthread_mutex_t lock;
+	struct sender_settings *fresh; /* under the lock: to be taken */
+};
+
+static const char agent[] = "wbx/" WBX_VERSION;
+
+/* --- runs --- */
+
+static size_t place_of(const struct sender *s, int64_t id)
+{
+	size_t low = 0;
+	size_t high = s->run_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (models_run_id(s->runs[middle]) < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int grow_runs(struct sender *s)
+{
+	size_t cap = s->run_cap == 0 ? 16 : s->run_cap * 2;
+	struct models_run **grown;
+
+	if (s->run_count < s->run_cap)
+		return 0;
+	grown = mem_realloc(s->runs, cap * sizeof(struct models_run *));
+	if (grown == NULL)
+		return -ENOMEM;
+	s->runs = grown;
+	s->run_cap = cap;
+	return 0;
+}
+
+static int on_open_run(void *arg, int64_t id)
+{
+	struct sender *s = arg;
+	size_t at = place_of(s, id);
+	struct models_run *run;
+
+	if (at < s->run_count && models_run_id(s->runs[at]) == id)
+		return 0;
+	run = grow_runs(s) < 0 ? NULL : models_run_new(&s->host, id);
+	if (run == NULL)
+		return -ENOMEM; /* the next look tries again */
+	memmove(s->runs + at + 1, s->runs + at, (s->run_count - at) * sizeof(struct models_run *));
+	s->runs[at] = run;
+	s->run_count++;
+	return 0;
+}
+
+/* True when some went. */
+static bool drop_done_runs(struct sender *s)
+{
+	size_t count = s->run_count;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->run_count; i++) {
+		if (models_run_is_done(s->runs[i])) {
+			(void)models_run_free(s->runs[i]);
+		} else {
+			s->runs[kept++] = s->runs[i];
+		}
+	}
+	s->run_count = kept;
+	return kept < count;
+}
+
+/* Before a run that is not loaded gets its turn: the state of another that does nothing now may
+ * go. */
+static void make_room(struct sender *s)
+{
+	for (size_t i = 0; s->host.loaded >= RUNS_LOADED_MAX && i < s->run_count; i++) {
+		struct models_run *run = s->runs[(s->first_turn + i) % s->run_count];
+
+		if (models_run_is_loaded(run) && !models_run_is_away(run))
+			models_run_unload(run);
+	}
+}
+
+static uint64_t turn_runs(struct sender *s, uint64_t now_ms)
+{
+	uint64_t next_ms = UINT64_MAX;
+	unsigned in_flight = 0;
+
+	if (s->reader == NULL)
+		return next_ms;
+	s->first_turn = s->run_count == 0 ? 0 : (s->first_turn + 1) % s->run_count;
+	for (size_t i = 0; i < s->run_count; i++) {
+		struct models_run *run = s->runs[(s->first_turn + i) % s->run_count];
+		uint64_t run_ms;
+
+		if (!models_run_is_loaded(run))
+			make_room(s);
+		run_ms = models_run_turn(run, now_ms);
+		next_ms = run_ms < next_ms ? run_ms : next_ms;
+		in_flight += models_run_in_flight(run);
+	}
+	sink_show_in_flight(&s->models, in_flight);
+	if (!drop_done_runs(s))
+		return next_ms;
+	s->next_look_ms = 0; /* they may have been opened again meanwhile */
+	return now_ms;
+}
+
+static void wake_runs(struct sender *s)
+{
+	for (size_t i = 0; i < s->run_count; i++)
+		models_run_wake(s->runs[i]);
+}
+
+static void on_gate_open(void *arg)
+{
+	wake_runs(arg);
+}
+
+/* --- the store --- */
+
+static void open_reader(struct sender *s, uint64_t now_ms)
+{
+	struct sink_info info;
+	int r;
+
+	if (s->reader != NULL || now_ms < s->next_reader_ms)
+		return;
+	s->next_reader_ms = now_ms + READER_RETRY_MS;
+	r = reader_open(&s->reader, s->neighbours.store_dir);
+	if (r < 0) {
+		log_warn("sender",
+			 "errno=%d the store cannot be read; nothing is sent until it can", -r);
+		return;
+	}
+	s->host.reader = s->reader;
+	s->next_look_ms = 0;
+	if (reader_sink(s->reader, sink_name(s->models.id), &info) == 0)
+		sink_pause(&s->models, info.paused_until_us, now_ms);
+}
+
+/* Which runs there are, and that those we know may have more. */
+static uint64_t look(struct sender *s, uint64_t now_ms)
+{
+	if (!atomic_load(&s->committed) && s->next_look_ms != 0)
+		return UINT64_MAX;
+	if (now_ms < s->next_look_ms)
+		return s->next_look_ms;
+	atomic_store(&s->committed, false);
+	s->next_look_ms = now_ms + LOOK_MS;
+	if (s->reader == NULL)
+		return s->next_look_ms;
+	(void)reader_open_runs(s->reader, on_open_run, s); /* the next look tries again */
+	for (size_t i = 0; i < s->run_count; i++)
+		models_run_look(s->runs[i]);
+	return now_ms;
+}
+
+static int on_waiting(void *arg, const struct stream_info *stream)
+{
+	uint64_t *sum = arg;
+
+	*sum += (uint64_t)(stream->waiting > 0 ? stream->waiting : 0) +
+		(uint64_t)(stream->waiting_blobs > 0 ? stream->waiting_blobs : 0);
+	return 0;
+}
+
+/* Whether anything waits at all: a daemon of one user goes home when nothing does. */
+static uint64_t count_backlog(struct sender *s, uint64_t now_ms)
+{
+	uint64_t sum = 0;
+
+	if (now_ms < s->next_count_ms)
+		return s->next_count_ms;
+	s->next_count_ms = now_ms + BACKLOG_MS;
+	if (s->reader != NULL && reader_waiting_streams(s->reader, on_waiting, &sum) == 0)
+		atomic_store(&s->neighbours.stats->backlog, sum);
+	return s->next_count_ms;
+}
+
+/* --- settings --- */
+
+static void take_settings(struct sender *s)
+{
+	const struct sender_settings *c = &s->settings;
+	const struct http_settings http = {
+		.ca_file = c->ca_file,
+		.proxy = c->proxy,
+		.agent = agent,
+		.connect_timeout_ms = c->connect_timeout_ms,
+		.stall_timeout_ms = c->stall_timeout_ms,
+	};
+	const struct sink_settings sink = {
+		.base_url = c->base_url,
+		.key_file = c->key_file,
+		.requests_per_s = c->requests_per_s,
+		.bytes_per_s = c->bytes_per_s,
+		.backoff_max_ms = c->backoff_max_ms,
+		.body_max = c->body_max,
+	};
+
+	http_set(s->http, &http);
+	s->host.base_url = c->base_url;
+	s->host.interval_ms = c->interval_ms;
+	s->host.heartbeat_ms = c->heartbeat_ms;
+	s->host.merge_max_us = c->merge_max_us;
+	sink_set(&s->models, &sink, clock_mono_ms());
+}
+
+int sender_reload(struct sender *s, const struct sender_settings *settings)
+{
+	struct sender_settings *copy = mem_dup(settings, sizeof(*settings));
+	struct sender_settings *old;
+
+	if (copy == NULL)
+		return -ENOMEM;
+	(void)pthread_mutex_lock(&s->lock); /* cannot fail */
+	old = s->fresh;
+	s->fresh = copy;
+	(void)pthread_mutex_unlock(&s->lock);
+	(void)mem_free(old);
+	sender_wake(s);
+	return 0;
+}
+
+static void take_fresh(struct sender *s)
+{
+	struct sender_settings *fresh;
+
+	(void)pthread_mutex_lock(&s->lock); /* cannot fail */
+	fresh = s->fresh;
+	s->fresh = NULL;
+	(void)pthread_mutex_unlock(&s->lock);
+	if (fresh == NULL)
+		return;
+	s->settings = *fresh;
+	(void)mem_free(fresh);
+	take_settings(s);
+	wake_runs(s);
+}
+
+/* --- mails --- */
+
+static void take_order(struct sender *s, struct order *o)
+{
+	struct order_context c = {
+		.reader = s->reader,
+		.sink = &s->models,
+		.store = s->neighbours.store_changes,
+		.replies = &s->box,
+		.runs = s->runs,
+		.run_count = s->run_count,
+	};
+
+	order_carry_out(&c, o);
+}
+
+/* Dead letters may have come back to life. */
+static void flush_runs(struct sender *s)
+{
+	for (size_t i = 0; i < s->run_count; i++)
+		models_run_flush(s->runs[i]);
+}
+
+static void take_mails(struct sender *s)
+{
+	struct mail *mail;
+
+	while ((mail = mailbox_take(&s->box)) != NULL) {
+		struct changes *list;
+		struct digest_job *job;
+
+		switch (mail->type) {
+		case MAIL_CHANGES:
+			list = container_of(mail, struct changes, mail);
+			if (list->owner != NULL) {
+				models_run_on_changes(list->owner, list);
+			} else {
+				order_is_stored(list);
+				flush_runs(s);
+			}
+			break;
+		case MAIL_JOB:
+			job = container_of(mail, struct digest_job, job.mail);
+			models_run_on_digest(job->owner, job);
+			break;
+		case MAIL_ORDER: take_order(s, container_of(mail, struct order, mail)); break;
+		default: abort();
+		}
+	}
+}
+
+/* --- the thread --- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void sender_main(void *arg)
+{
+	struct sender *s = arg;
+
+	take_settings(s);
+	while (!atomic_load(&s->stopping)) {
+		uint64_t now_ms = clock_mono_ms();
+		uint64_t next_ms;
+
+		take_mails(s);
+		take_fresh(s);
+		open_reader(s, now_ms);
+		http_turn(s->http);
+		next_ms = sink_turn(&s->models, now_ms);
+		next_ms = earlier(next_ms, look(s, now_ms));
+		next_ms = earlier(next_ms, turn_runs(s, now_ms));
+		next_ms = earlier(next_ms, count_backlog(s, now_ms));
+		if (s->reader == NULL)
+			next_ms = earlier(next_ms, s->next_reader_ms);
+		now_ms = clock_mono_ms();
+		http_wait(s->http, next_ms > now_ms ? next_ms - now_ms : 0);
+	}
+}
+
+static void on_mail(void *arg)
+{
+	struct sender *s = arg;
+
+	http_wake(s->http);
+}
+
+void sender_wake(struct sender *s)
+{
+	atomic_store(&s->committed, true);
+	http_wake(s->http);
+}
+
+struct mailbox *sender_box(struct sender *s)
+{
+	return &s->box;
+}
+
+static void show_other_sinks(struct stats *stats)
+{
+	const struct sink_board stored_only = {.mood = MOOD_STORED_ONLY};
+
+	stats_set_sink(stats, SINK_ARTIFACTS, &stored_only);
+	stats_set_sink(stats, SINK_WEAVE, &stored_only);
+}
+
+int sender_start(struct sender **ret, const struct sender_settings *settings,
+		 const struct sender_neighbours *neighbours)
+{
+	const struct http_settings none = {.ca_file = "", .proxy = "", .agent = agent};
+	struct sender *s = mem_zalloc(sizeof(*s));
+	int r;
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->settings = *settings;
+	s->neighbours = *neighbours;
+	(void)pthread_mutex_init(&s->lock, NULL); /* cannot fail with these attributes */
+	r = http_new(&s->http, &none);
+	if (r == 0)
+		r = mailbox_init(&s->box, SIZE_MAX, on_mail, s);
+	if (r == 0) {
+		sink_init(&s->models, SINK_MODELS, s->http, neighbours->stats);
+		s->models.on_open = on_gate_open;
+		s->models.arg = s;
+		s->host.sink = &s->models;
+		s->host.store = neighbours->store_changes;
+		s->host.worker = neighbours->worker;
+		s->host.replies = &s->box;
+		show_other_sinks(neighbours->stats);
+		r = thread_start(&s->thread, "wbx-sender", sender_main, s);
+	}
+	if (r < 0) {
+		s->http = http_free(s->http);
+		(void)mem_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void sender_stop(struct sender *s)
+{
+	if (s == NULL)
+		return;
+	atomic_store(&s->stopping, true);
+	http_wake(s->http);
+	thread_join(&s->thread);
+}
+
+static void drop_mails(struct sender *s)
+{
+	struct mail *mail;
+
+	while ((mail = mailbox_take(&s->box)) != NULL) {
+		if (mail->type == MAIL_CHANGES &&
+		    container_of(mail, struct changes, mail)->owner == NULL)
+			order_is_stored(container_of(mail, struct changes, mail));
+		else if (mail->type == MAIL_JOB)
+			(void)digest_free(container_of(mail, struct digest_job, job.mail));
+		else if (mail->type == MAIL_ORDER)
+			order_refuse(container_of(mail, struct order, mail));
+		/* the changes of a run are freed with it */
+	}
+}
+
+struct sender *sender_free(struct sender *s)
+{
+	if (s == NULL)
+		return NULL;
+	drop_mails(s);
+	for (size_t i = 0; i < s->run_count; i++)
+		(void)models_run_free(s->runs[i]);
+	(void)mem_free(s->runs);
+	sink_done(&s->models);
+	s->http = http_free(s->http);
+	s->reader = reader_close(s->reader);
+	mailbox_done(&s->box);
+	(void)mem_free(s->fresh);
+	(void)pthread_mutex_destroy(&s->lock); /* nobody holds it */
+	return mem_free(s);
+}

@@ -1,0 +1,110 @@
+/* The way to one service under one key: whether anything may be sent now, with which key, and what
+ * the answers say about the way itself. Every request goes through here. Sender thread only.
+ *
+ *   NO_KEY ──a key is found──▶ ASK ──"who am I" is answered──▶ OPEN
+ *     ▲                         ▲ ▲                              │
+ *     └──the key is gone────────┘ └──link down, or key in doubt──┘
+ *
+ * In ASK one small request at a time, spaced by backoff, finds out when the way is open again; all
+ * else waits. */
+#pragma once
+
+#include "daemon/base/stats.h"
+#include "daemon/forward/http.h"
+#include "daemon/forward/key.h"
+#include "daemon/forward/retry.h"
+
+enum gate {
+	GATE_NO_KEY,
+	GATE_ASK,
+	GATE_OPEN
+};
+
+enum {
+	SINK_SLOTS = 8,             /* requests in flight */
+	SINK_BODIES_MAX = 12 << 20, /* bytes of all their bodies */
+	SINK_KEY_LOOK_MS = 2000,    /* between looks for a key that is missing or refused */
+	SINK_KEY_PROBE_MS = 60000,  /* first wait after a refused key; doubles */
+	SINK_KEY_PROBE_MAX_MS = 600000,
+};
+
+struct sink_settings {
+	const char *base_url; /* borrowed, as all texts */
+	const char *key_file;
+	double requests_per_s; /* 0: no limit */
+	double bytes_per_s;    /* 0: no limit */
+	uint64_t backoff_max_ms;
+	uint64_t body_max;
+};
+
+struct sink;
+typedef void (*sink_on_answer)(void *arg, const struct http_answer *answer);
+
+/* A request in flight. */
+struct sink_post {
+	struct sink *sink;
+	bool used;
+	size_t bytes; /* of its body */
+	sink_on_answer on_answer;
+	void *arg;
+};
+
+struct sink {
+	enum sink_id id;
+	struct http *http;
+	struct sink_settings settings;
+	struct stats *stats;
+	struct rng jitter;
+	enum gate gate;
+	struct key key;
+	bool key_is_refused;
+	char entity[513]; /* the key's own */
+	bool asking;      /* who am I: the request is under way */
+	unsigned attempt; /* of asking */
+	uint64_t next_ask_ms;
+	uint64_t next_look_ms; /* for a key */
+	struct limit requests;
+	struct limit bytes;
+	struct sink_post posts[SINK_SLOTS + 1]; /* one is for asking */
+	unsigned in_flight;
+	size_t body_bytes;       /* in flight */
+	double rate;             /* bytes per s that bodies went at lately; 0: not measured */
+	double most_remaining;   /* largest RateLimit-Remaining seen */
+	int64_t paused_until_us; /* 0: not, -1: for good */
+	struct sink_board board;
+	void (*on_open)(void *arg); /* the gate opened, or a doubt was settled */
+	void *arg;
+};
+
+void sink_init(struct sink *s, enum sink_id id, struct http *http, struct stats *stats);
+void sink_done(struct sink *s);
+/* Takes settings, also later; looks for the key anew. */
+void sink_set(struct sink *s, const struct sink_settings *settings, uint64_t now_ms);
+void sink_pause(struct sink *s, int64_t until_us, uint64_t now_ms);
+/* An operator says: try now. */
+void sink_retry(struct sink *s, uint64_t now_ms);
+
+/* Does what is due. Returns when it wants to be called again. */
+uint64_t sink_turn(struct sink *s, uint64_t now_ms);
+
+/* May a request with about so many bytes go out? 0: yes, a place and a token are taken for the
+ * sink_post() that follows; else: ask again after so many ms (UINT64_MAX: when on_open() says so,
+ * or a request ended). */
+uint64_t sink_admit(struct sink *s, uint64_t now_ms);
+/* How many bytes of lines a body should have now, at most. */
+size_t sink_body_target(const struct sink *s);
+
+/* Gives the place back: there will be no sink_post(). */
+void sink_cancel(struct sink *s);
+/* Sends after sink_admit() said yes. body is taken. 0, or -ENOMEM: no answer will come. */
+int sink_post(struct sink *s, const char *url, struct buf *body, sink_on_answer on_answer,
+	      void *arg);
+/* Judges an answer: fills what it says into facts, notes what it says about the way. */
+struct retry_verdict sink_judge(struct sink *s, const struct http_answer *answer,
+				struct retry_facts *facts, uint64_t now_ms);
+/* The wait that the RateLimit headers ask for before the next request of the same run. */
+uint64_t sink_spacing_ms(struct sink *s, const struct http_answer *answer);
+/* How many records are in requests under way. */
+void sink_show_in_flight(struct sink *s, unsigned records);
+/* Something was delivered: so many records. */
+void sink_delivered(struct sink *s, uint64_t records, uint64_t now_ms);
