@@ -48,7 +48,8 @@ void journal_header_write(const struct journal_header *h, uint8_t ret[JOURNAL_HE
 static bool numbers_fit(const struct journal_header *h, uint64_t file_size)
 {
 	if (h->is_spool)
-		return h->capacity == 0 && h->head >= h->start && h->head - h->start <= file_size - JOURNAL_HEADER;
+		return h->capacity == 0 && h->head >= h->start &&
+		       h->head - h->start <= file_size - JOURNAL_HEADER;
 	if (h->capacity == 0 || h->capacity > file_size - JOURNAL_HEADER)
 		return false;
 	/* tail <= head: empty, perhaps in the moment in which it was being moved */

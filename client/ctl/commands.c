@@ -1,0 +1,99 @@
+/* See commands.h. */
+#include "client/ctl/commands.h"
+
+#include <string.h>
+
+#define SINKS "models artifacts weave"
+#define KINDS                                                                                      \
+	"run attach log call summary config tags define output stats alert file artifact finish "  \
+	"gone"
+
+const struct option ctl_options[OPT_COUNT] = {
+	[OPT_JSON] = {"json", 0, VALUE_NONE, NULL, NULL,
+		      "one JSON object, or one a line for lists"},
+	[OPT_WATCH] = {"watch", 0, VALUE_NUMBER_MAY, "SECONDS", NULL,
+		       "again and again, every 2 seconds if nothing else is said"},
+	[OPT_BY] = {"by", 0, VALUE_NEEDED, "sink|run", "sink run", "sums by sink, or by run"},
+	[OPT_KIND] = {"kind", 0, VALUE_NEEDED, "KIND", KINDS, "only records of this kind"},
+	[OPT_LINES] = {"lines", 'n', VALUE_NEEDED, "N", NULL, "so many of the newest; 10"},
+	[OPT_FOLLOW] = {"follow", 'f', VALUE_NONE, NULL, NULL, "goes on with what comes in"},
+	[OPT_RUN] = {"run", 0, VALUE_NEEDED, "RUN", NULL,
+		     "of this run: its id, or entity/project/id"},
+	[OPT_WAIT] = {"wait", 0, VALUE_NUMBER_MAY, "SECONDS", NULL,
+		      "until W&B has all of it; without a number as long as that takes"},
+	[OPT_SINK] = {"sink", 0, VALUE_NEEDED, "SINK", SINKS, "of this sink"},
+	[OPT_FOR] = {"for", 0, VALUE_NEEDED, "TIME", NULL, "for 30s, 15m, 2h or 1d"},
+	[OPT_STATUS] = {"status", 0, VALUE_NEEDED, "HTTP", NULL,
+			"those that were refused with this HTTP status"},
+	[OPT_ALL] = {"all", 0, VALUE_NONE, NULL, NULL, "all of them"},
+	[OPT_SOCKET] = {"socket", 0, VALUE_NEEDED, "PATH", NULL,
+			"the daemon's record socket; else $WBX_SOCKET, the system's, yours"},
+	[OPT_STORE] = {"store", 0, VALUE_NEEDED, "DIR", NULL,
+		       "reads this store; with --socket only when no daemon answers there"},
+	[OPT_HELP] = {"help", 'h', VALUE_NONE, NULL, NULL, "what the command does"},
+	[OPT_VERSION] = {"version", 0, VALUE_NONE, NULL, NULL, "which wbxctl this is"},
+};
+
+const unsigned ctl_options_everywhere = OPT_BIT(OPT_JSON) | OPT_BIT(OPT_SOCKET) |
+					OPT_BIT(OPT_STORE) | OPT_BIT(OPT_HELP) |
+					OPT_BIT(OPT_VERSION);
+
+const struct command ctl_commands[] = {
+	{"status", "[--watch [SECONDS]]", "how the daemon is, and the one thing to do", status_run,
+	 OPT_BIT(OPT_WATCH), 0, 0, NULL},
+	{"backlog", "[--by sink|run] [RUN]", "what waits for W&B, by run and class", backlog_run,
+	 OPT_BIT(OPT_BY), 0, 1, NULL},
+	{"runs", "[RUN]", "runs, how far W&B has them", runs_run, 0, 0, 1, NULL},
+	{"tail", "[--kind KIND] [-n N] [-f] [RUN]", "the newest records, one a line", tail_run,
+	 OPT_BIT(OPT_KIND) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_FOLLOW), 0, 1, NULL},
+	{"flush", "[--run RUN] [--wait[=SECONDS]]", "sends what waits now; exit 75: not in time",
+	 flush_run, OPT_BIT(OPT_RUN) | OPT_BIT(OPT_WAIT), 0, 0, NULL},
+	{"retry", "[--sink SINK] [--run RUN]", "ends waits and parked runs: tries again now",
+	 retry_run, OPT_BIT(OPT_SINK) | OPT_BIT(OPT_RUN), 0, 0, NULL},
+	{"pause", "[--for TIME] SINK", "stops delivery of a sink, not the taking of records",
+	 pause_run, OPT_BIT(OPT_FOR), 1, 1, SINKS},
+	{"unpause", "SINK", "lets a paused sink go on", unpause_run, 0, 1, 1, SINKS},
+	{"dead list", "[--run RUN]", "what W&B refused for good, and why", dead_list_run,
+	 OPT_BIT(OPT_RUN), 0, 0, NULL},
+	{"dead show", "ID", "one of them, with the answer and the bytes", dead_show_run, 0, 1, 1,
+	 NULL},
+	{"dead retry", "ID.. | [--status HTTP] [--run RUN] | --all", "sends them once more",
+	 dead_retry_run, OPT_BIT(OPT_STATUS) | OPT_BIT(OPT_RUN) | OPT_BIT(OPT_ALL), 0, WORDS_ANY,
+	 NULL},
+	{"dead drop", "ID..", "gives them up", dead_drop_run, 0, 1, WORDS_ANY, NULL},
+	{"dead export", "FILE", "writes all of them as JSON lines", dead_export_run, 0, 1, 1, NULL},
+	{"help", "[COMMAND]", "this list, or how one command is used", help_run, 0, 0, 2, NULL},
+	{"completion", "bash|zsh", "a script that completes commands in your shell", completion_run,
+	 0, 1, 1, "bash zsh"},
+	{NULL, NULL, NULL, NULL, 0, 0, 0, NULL},
+};
+
+/* How many of the words the name is made of; 0: it is another. */
+static size_t name_words(const char *name, char *const *words, size_t count)
+{
+	size_t used = 0;
+
+	while (*name != '\0') {
+		size_t len = strcspn(name, " ");
+
+		if (used == count || strlen(words[used]) != len ||
+		    memcmp(words[used], name, len) != 0)
+			return 0;
+		used++;
+		name += len + (name[len] == ' ');
+	}
+	return used;
+}
+
+const struct command *command_find(char *const *words, size_t count, size_t *ret_used)
+{
+	for (const struct command *c = ctl_commands; c->name != NULL; c++) {
+		size_t used = name_words(c->name, words, count);
+
+		if (used > 0) {
+			*ret_used = used;
+			return c;
+		}
+	}
+	return NULL;
+}
