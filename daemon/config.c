@@ -11,7 +11,9 @@
 
 enum option_type {
 	TYPE_TEXT,
-	TYPE_PATH,     /* absolute */
+	TYPE_PATH,     /* absolute; with min 1 there has to be one */
+	TYPE_LEVEL,    /* of the log */
+	TYPE_URL,      /* of a server */
 	TYPE_BYTES,    /* 50G, 512M, 4096 */
 	TYPE_DURATION, /* 5s, 250ms, 10m, 24h, 7d; kept in ms */
 	TYPE_NUMBER,
@@ -33,24 +35,24 @@ struct option {
 #define DAY_MS    ((int64_t)86400000)
 
 static const struct option options[] = {
-	{"daemon.socket", AT(socket), TYPE_PATH, true, 0, 0, "/run/wbx/ingest/wbx.sock",
+	{"daemon.socket", AT(socket), TYPE_PATH, true, 1, 0, "/run/wbx/ingest/wbx.sock",
 	 "wbx.sock"},
-	{"daemon.control", AT(control), TYPE_PATH, true, 0, 0, "/run/wbx/ctl/ctl.sock", "ctl.sock"},
-	{"daemon.journal_dir", AT(journal_dir), TYPE_PATH, true, 0, 0, "/run/wbx/journal",
+	{"daemon.control", AT(control), TYPE_PATH, true, 1, 0, "/run/wbx/ctl/ctl.sock", "ctl.sock"},
+	{"daemon.journal_dir", AT(journal_dir), TYPE_PATH, true, 1, 0, "/run/wbx/journal",
 	 "journal"},
-	{"daemon.spool_dir", AT(spool_dir), TYPE_PATH, true, 0, 0, "/var/spool/wbx", "spool"},
+	{"daemon.spool_dir", AT(spool_dir), TYPE_PATH, true, 1, 0, "/var/spool/wbx", "spool"},
 	{"daemon.socket_mode", AT(socket_mode), TYPE_MODE, true, 0600, 0777, "0666", "0600"},
-	{"daemon.log_level", AT(log_level), TYPE_TEXT, false, 0, 0, "info", NULL},
+	{"daemon.log_level", AT(log_level), TYPE_LEVEL, false, 0, 0, "info", NULL},
 	{"daemon.admin_group", AT(admin_group), TYPE_TEXT, true, 0, 0, "wbx-admin", ""},
 	{"daemon.gone_after", AT(gone_after_ms), TYPE_DURATION, true, 0, DAY_MS, "60s", NULL},
 	{"daemon.idle_exit", AT(idle_exit_ms), TYPE_DURATION, true, 0, 365 * DAY_MS, "0", NULL},
-	{"store.dir", AT(store_dir), TYPE_PATH, true, 0, 0, "/var/lib/wbx", "store"},
+	{"store.dir", AT(store_dir), TYPE_PATH, true, 1, 0, "/var/lib/wbx", "store"},
 	{"store.limit", AT(store_limit), TYPE_BYTES, true, 64 << 20, INT64_MAX, "50G", NULL},
 	{"store.reserve", AT(store_reserve), TYPE_BYTES, true, 0, INT64_MAX, "2G", NULL},
 	{"store.keep", AT(store_keep), TYPE_BYTES, true, 0, INT64_MAX, "20G", NULL},
 	{"store.keep_age", AT(store_keep_age_ms), TYPE_DURATION, true, 0, 3650 * DAY_MS, "7d",
 	 NULL},
-	{"models.base_url", AT(base_url), TYPE_TEXT, false, 0, 0, "https://api.wandb.ai", NULL},
+	{"models.base_url", AT(base_url), TYPE_URL, false, 0, 0, "https://api.wandb.ai", NULL},
 	{"models.key_file", AT(key_file), TYPE_PATH, false, 0, 0, "/etc/wbx/wandb-api-key",
 	 "wandb-api-key"},
 	{"models.ca_file", AT(ca_file), TYPE_PATH, false, 0, 0, "", NULL},
@@ -131,6 +133,8 @@ static const char *expected(enum option_type type)
 	switch (type) {
 	case TYPE_TEXT: return "a text of at most 1023 bytes";
 	case TYPE_PATH: return "an absolute path";
+	case TYPE_LEVEL: return "debug, info, warn or error";
+	case TYPE_URL: return "https://... (or http://... for a server on this machine)";
 	case TYPE_BYTES: return "bytes, such as 512M or 50G";
 	case TYPE_DURATION: return "a duration, such as 250ms, 5s, 10m, 24h or 7d";
 	case TYPE_NUMBER: return "a whole number";
@@ -139,11 +143,50 @@ static const char *expected(enum option_type type)
 	return "";
 }
 
+static bool is_text(enum option_type type)
+{
+	return type == TYPE_TEXT || type == TYPE_PATH || type == TYPE_LEVEL || type == TYPE_URL;
+}
+
+static bool is_level(const char *value)
+{
+	static const char *const levels[] = {"debug", "info", "warn", "error"};
+
+	for (size_t i = 0; i < 4; i++) {
+		if (strcmp(value, levels[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* NULL, or what is wrong with it. The value is not repeated: somebody may have put a secret there.
+ */
+static const char *text_fault(const struct option *o, const char *value)
+{
+	static char what[96]; /* main thread only */
+	bool fits = strlen(value) < CONFIG_TEXT_MAX;
+
+	if (o->type == TYPE_URL && strchr(value, '@') != NULL)
+		return "must not hold a user or a key; that is what models.key_file is for";
+	if (o->type == TYPE_PATH)
+		fits = fits && (value[0] == '/' || (value[0] == '\0' && o->min == 0));
+	else if (o->type == TYPE_LEVEL)
+		fits = is_level(value);
+	else if (o->type == TYPE_URL)
+		fits = fits &&
+		       (strncmp(value, "https://", 8) == 0 || strncmp(value, "http://", 7) == 0);
+	if (fits)
+		return NULL;
+	(void)snprintf(what, sizeof(what), "must be %s", expected(o->type)); /* fits */
+	return what;
+}
+
 static int take_text(const struct option *o, char *field, const char *value, char *ret_error)
 {
-	if (strlen(value) >= CONFIG_TEXT_MAX ||
-	    (o->type == TYPE_PATH && value[0] != '/' && value[0] != '\0'))
-		return say(ret_error, o->name, expected(o->type));
+	const char *fault = text_fault(o, value);
+
+	if (fault != NULL)
+		return say(ret_error, o->name, fault);
 	(void)snprintf(field, CONFIG_TEXT_MAX, "%s", value); /* fits */
 	return 0;
 }
@@ -158,7 +201,9 @@ static int take_value(struct config *c, const struct option *o, const char *valu
 
 	switch (o->type) {
 	case TYPE_TEXT:
-	case TYPE_PATH: return take_text(o, field, value, ret_error);
+	case TYPE_PATH:
+	case TYPE_LEVEL:
+	case TYPE_URL: return take_text(o, field, value, ret_error);
 	case TYPE_BYTES: r = take_bytes(value, &number); break;
 	case TYPE_DURATION: r = take_duration(value, &number); break;
 	case TYPE_NUMBER:
@@ -225,13 +270,43 @@ struct file_read {
 	int bad_line; /* of the first mistake */
 };
 
-/* inih counts lines, but tells its handler only when built so; Debian's is not. */
+static void note_fault(struct file_read *f, const char *why)
+{
+	if (f->bad_line != 0)
+		return; /* the first one is told */
+	f->bad_line = f->line;
+	(void)snprintf(f->error, CONFIG_ERROR_MAX, "%.200s:%d: %s", f->path, f->line, why);
+}
+
+/* One line for inih, which counts lines, but tells its handler only when built so (Debian's is
+ * not), takes the rest of a line that is too long for another line, and an indented line for more
+ * of the value above it. */
 static char *on_ini_read(char *ret_line, int size, void *stream)
 {
 	struct file_read *f = stream;
+	int len = 0;
+	int seen = 0;
+	bool is_cut = false;
+	int c;
 
 	f->line++;
-	return fgets(ret_line, size, f->file);
+	while ((c = fgetc(f->file)) != EOF && c != '\n') {
+		seen++;
+		if (len == 0 && (c == ' ' || c == '\t'))
+			continue;
+		if (len < size - 1)
+			ret_line[len++] = (char)c;
+		else
+			is_cut = true;
+	}
+	ret_line[len] = '\0';
+	if (is_cut) {
+		char why[64];
+
+		(void)snprintf(why, sizeof(why), "the line is longer than %d bytes", size - 1);
+		note_fault(f, why);
+	}
+	return c == EOF && seen == 0 ? NULL : ret_line;
 }
 
 static int on_ini_pair(void *user, const char *section, const char *key, const char *value)
@@ -249,16 +324,14 @@ static int on_ini_pair(void *user, const char *section, const char *key, const c
 					     : "is no setting of wbxd");
 	else if (take_value(f->config, o, value, why) == 0)
 		return 1;
-	if (f->bad_line == 0) {
-		f->bad_line = f->line;
-		(void)snprintf(f->error, CONFIG_ERROR_MAX, "%.200s:%d: %s", f->path, f->line, why);
-	}
+	note_fault(f, why);
 	return 0;
 }
 
 int config_read_file(struct config *c, const char *path, char ret_error[CONFIG_ERROR_MAX])
 {
 	struct file_read f = {.config = c, .path = path, .error = ret_error};
+	bool failed;
 	int line;
 
 	f.file = fopen(path, "re");
@@ -269,16 +342,19 @@ int config_read_file(struct config *c, const char *path, char ret_error[CONFIG_E
 			       strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
 		return r;
 	}
-	line = ini_parse_stream(on_ini_read, &f, on_ini_pair, &f);
+	line = ini_parse_stream(on_ini_read, &f, on_ini_pair, &f); /* the first bad one, or 0 */
+	failed = ferror(f.file) != 0;
 	(void)fclose(f.file); /* read only */
-	if (f.bad_line != 0)
-		return -EINVAL;
-	if (line != 0) {
+	if (failed) {
+		(void)snprintf(ret_error, CONFIG_ERROR_MAX, "%s: cannot be read", path);
+		return -EIO;
+	}
+	if (line != 0 && (f.bad_line == 0 || line < f.bad_line)) {
 		(void)snprintf(ret_error, CONFIG_ERROR_MAX,
 			       "%s:%d: neither [section] nor key = value", path, line);
 		return -EINVAL;
 	}
-	return 0;
+	return f.bad_line != 0 ? -EINVAL : 0;
 }
 
 /* "store.keep_age" is WBXD_STORE_KEEP_AGE */
@@ -313,51 +389,41 @@ int config_read_environment(struct config *c, char ret_error[CONFIG_ERROR_MAX])
 
 int config_set(struct config *c, const char *assignment, char ret_error[CONFIG_ERROR_MAX])
 {
-	const char *equals = strchr(assignment, '=');
+	size_t len = strcspn(assignment, "=");
 	const struct option *o;
 	char name[128];
+	char why[CONFIG_ERROR_MAX];
 
-	if (equals == NULL)
-		return say(ret_error, assignment, "needs a value: --section.key=value");
-	(void)snprintf(name, sizeof(name), "%.*s", (int)(equals - assignment),
+	(void)snprintf(name, sizeof(name), "%.*s", (int)len,
 		       assignment); /* a cut name is unknown too */
 	o = find_option(name);
 	if (o == NULL)
-		return say(ret_error, name, "is no setting of wbxd");
-	return take_value(c, o, equals + 1, ret_error);
+		(void)say(why, name, "is no setting of wbxd");
+	else if (assignment[len] == '\0')
+		(void)say(why, name, "needs a value: --section.key=value");
+	else if (take_value(c, o, assignment + len + 1, why) == 0)
+		return 0;
+	(void)snprintf(ret_error, CONFIG_ERROR_MAX, "command line: %.400s", why);
+	return -EINVAL;
 }
 
-int config_check(const struct config *c, char ret_error[CONFIG_ERROR_MAX])
+bool config_keep_start(struct config *fresh, const struct config *used, const char **ret_key)
 {
-	static const char *const levels[] = {"debug", "info", "warn", "error"};
-	bool known = false;
+	bool differs = false;
 
-	for (size_t i = 0; i < 4; i++)
-		known |= strcmp(c->log_level, levels[i]) == 0;
-	if (!known)
-		return say(ret_error, "daemon.log_level", "must be debug, info, warn or error");
-	if (strncmp(c->base_url, "https://", 8) != 0 && strncmp(c->base_url, "http://", 7) != 0)
-		return say(ret_error, "models.base_url",
-			   "must begin with https:// (or http:// for a server on this machine)");
-	if (strchr(c->base_url, '@') != NULL)
-		return say(ret_error, "models.base_url",
-			   "must not hold a user or a key; that is what models.key_file is for");
-	return 0;
-}
-
-bool config_needs_restart(const struct config *old, const struct config *new, const char **ret_key)
-{
 	for (size_t i = 0; i < OPTIONS; i++) {
 		const struct option *o = &options[i];
-		const char *a = (const char *)old + o->offset;
-		const char *b = (const char *)new + o->offset;
-		bool is_text = o->type == TYPE_TEXT || o->type == TYPE_PATH;
+		const char *old = (const char *)used + o->offset;
+		char *new = (char *)fresh + o->offset;
+		size_t size = is_text(o->type) ? CONFIG_TEXT_MAX : sizeof(int64_t);
 
-		if (o->at_start_only &&
-		    (is_text ? strcmp(a, b) != 0 : memcmp(a, b, sizeof(int64_t)) != 0)) {
-			*ret_key = o->name;
-			return true;
+		if (!o->at_start_only || memcmp(old, new, size) == 0)
+			continue;
+		if (!is_text(o->type) || strcmp(old, new) != 0) {
+			*ret_key = differs ? *ret_key : o->name;
+			differs = true;
 		}
+		memcpy(new, old, size);
 	}
-	return false;
+	return differs;
 }

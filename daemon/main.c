@@ -5,9 +5,11 @@
 #include "daemon/flow/worker.h"
 #include "daemon/forward/key.h"
 #include "daemon/forward/sender.h"
+#include "daemon/ingest/answer.h"
 #include "daemon/ingest/ingest.h"
 #include "daemon/store/store.h"
 #include "daemon/systemd.h"
+#include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
 #include <errno.h>
@@ -52,6 +54,8 @@ struct wbxd {
 	struct worker *worker;
 	struct sender *sender;
 	struct sender *_Atomic sender_to_wake; /* the store thread's view of it */
+	uint64_t watchdog_ms;                  /* systemd's; 0: none */
+	uint64_t watchdog_said_ms;
 };
 
 static const char default_config_path[] = "/etc/wbx/wbxd.conf";
@@ -154,8 +158,6 @@ static int read_config(const struct arguments *a, struct config *ret,
 		r = config_read_environment(ret, ret_error);
 	for (size_t i = 0; r == 0 && i < a->override_count; i++)
 		r = config_set(ret, a->overrides[i], ret_error);
-	if (r == 0)
-		r = config_check(ret, ret_error);
 	return r;
 }
 
@@ -187,7 +189,7 @@ static void apply_live_settings(struct wbxd *d)
 
 	enum log_level level = LOG_LEVEL_INFO;
 
-	(void)log_level_by_name(d->config.log_level, &level); /* config_check() knows the names */
+	(void)log_level_by_name(d->config.log_level, &level); /* config.c knows the names */
 	log_set_level(level);
 	if (d->ingest != NULL)
 		ingest_set_base_url(d->ingest, d->config.base_url);
@@ -206,7 +208,7 @@ static void on_reload(void *arg)
 	if (fresh == NULL || read_config(&d->arguments, fresh, error) < 0) {
 		log_error("config", "%s; the settings in use stay as they are", error);
 	} else {
-		if (config_needs_restart(&d->config, fresh, &key))
+		if (config_keep_start(fresh, &d->config, &key))
 			log_warn("config", "key=%s changes with the next start only", key);
 		d->config = *fresh;
 		apply_live_settings(d);
@@ -214,6 +216,19 @@ static void on_reload(void *arg)
 	}
 	(void)mem_free(fresh);
 	systemd_notify("READY=1");
+}
+
+/* The loop turns: systemd starts us again when it hears nothing of it. A disk that hangs is no
+ * reason: it would hang for the next one too. */
+static void on_tick(void *arg)
+{
+	struct wbxd *d = arg;
+	uint64_t now_ms = clock_mono_ms();
+
+	if (d->watchdog_ms == 0 || now_ms - d->watchdog_said_ms < d->watchdog_ms / 4)
+		return;
+	d->watchdog_said_ms = now_ms;
+	systemd_notify("WATCHDOG=1");
 }
 
 /* --- start and stop --- */
@@ -307,6 +322,7 @@ static int start_ingest(struct wbxd *d)
 		.version = WBX_VERSION,
 		.stats = &d->stats,
 		.on_reload = on_reload,
+		.on_tick = on_tick,
 		.arg = d,
 	};
 	int r = ingest_new(&d->ingest, &settings);
@@ -449,6 +465,7 @@ static int run(struct wbxd *d)
 	raise_file_limit();
 	key_take_environment();
 	apply_live_settings(d);
+	d->watchdog_ms = systemd_watchdog_ms();
 	r = make_dir(d->arguments.dir);
 	if (r != 0)
 		return r;
@@ -471,6 +488,31 @@ static int run(struct wbxd *d)
 	return r == 0 ? EXIT_SUCCESS : EXIT_UNAVAILABLE;
 }
 
+/* For wbxctl, when no daemon runs. */
+static int answer(const struct wbxd *d)
+{
+	const struct answer_settings settings = {
+		.store_dir = d->arguments.answer,
+		.base_url = d->config.base_url,
+		.version = WBX_VERSION,
+		.limit_bytes = d->config.store_limit,
+		.reserve_bytes = d->config.store_reserve,
+	};
+	struct reader *reader = NULL;
+	int r = reader_open(&reader, d->arguments.answer);
+
+	if (r < 0) {
+		(void)fprintf(stderr, "wbxd: the store in %s cannot be read: %s\n",
+			      d->arguments.answer,
+			      strerror(-r)); /* NOLINT(concurrency-mt-unsafe) */
+		return EXIT_UNAVAILABLE;
+	}
+	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail */
+	r = answer_requests(ANSWER_FD, reader, &settings);
+	(void)reader_close(reader);
+	return r == 0 ? EXIT_SUCCESS : EXIT_UNAVAILABLE;
+}
+
 int main(int argc, char **argv)
 {
 	static struct wbxd d;
@@ -487,5 +529,5 @@ int main(int argc, char **argv)
 		(void)printf("wbxd: the settings are fine\n"); /* the exit code says it too */
 		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 	}
-	return run(&d);
+	return d.arguments.answer != NULL ? answer(&d) : run(&d);
 }

@@ -59,3 +59,13 @@ void systemd_notify(const char *message)
 				 len)); /* systemd's loss, not ours */
 	(void)close(fd);
 }
+
+uint64_t systemd_watchdog_ms(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC"); /* NOLINT(concurrency-mt-unsafe): as above */
+	const char *pid = getenv("WATCHDOG_PID");   /* NOLINT(concurrency-mt-unsafe) */
+
+	if (usec == NULL || (pid != NULL && strtol(pid, NULL, 10) != (long)getpid()))
+		return 0;
+	return strtoull(usec, NULL, 10) / 1000;
+}

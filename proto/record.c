@@ -192,8 +192,24 @@ static int parse_body(struct mp *m, struct record *r, struct record_fault *f)
 	return check_required(r, seen, f);
 }
 
+enum reader {
+	DAEMON,
+	CLIENT,
+	STORE
+};
+
+static bool is_for(const struct kind_info *info, enum reader reader)
+{
+	switch (reader) {
+	case DAEMON: return info->to_daemon;
+	case CLIENT: return !info->to_daemon && !info->stored;
+	case STORE: return info->stored;
+	}
+	return false;
+}
+
 /* Array head, kind and seq; *ret_extra is how many values follow the body. */
-static int parse_head(struct mp *m, bool to_daemon, struct record *r, uint32_t *ret_extra,
+static int parse_head(struct mp *m, enum reader reader, struct record *r, uint32_t *ret_extra,
 		      struct record_fault *f)
 {
 	struct mp_value array;
@@ -208,15 +224,15 @@ static int parse_head(struct mp *m, bool to_daemon, struct record *r, uint32_t *
 	r->seq = seq.natural;
 	r->kind = kind_by_name(kind.bytes);
 	*ret_extra = array.count - 3;
-	if (r->kind != KIND_UNKNOWN && kind_info(r->kind)->to_daemon == to_daemon)
+	if (r->kind != KIND_UNKNOWN && is_for(kind_info(r->kind), reader))
 		return 0;
 	r->kind = KIND_UNKNOWN;
 	return fault(f, "unknown_kind", "this %s does not take records of kind \"%.*s\"",
-		     to_daemon ? "daemon" : "client",
+		     reader == CLIENT ? "client" : "daemon",
 		     kind.bytes.len > 40 ? 40 : (int)kind.bytes.len, (const char *)kind.bytes.at);
 }
 
-static int parse(struct span payload, bool to_daemon, struct record *ret,
+static int parse(struct span payload, enum reader reader, struct record *ret,
 		 struct record_fault *ret_fault)
 {
 	struct mp m = mp_of(payload);
@@ -228,7 +244,7 @@ static int parse(struct span payload, bool to_daemon, struct record *ret,
 	if (payload.len > RECORD_MAX)
 		return fault(ret_fault, "too_big",
 			     "a record is at most %d bytes; send more as a blob", RECORD_MAX);
-	r = parse_head(&m, to_daemon, ret, &extra, ret_fault);
+	r = parse_head(&m, reader, ret, &extra, ret_fault);
 	if (r < 0)
 		return r;
 	r = parse_body(&m, ret, ret_fault);
@@ -247,12 +263,17 @@ static int parse(struct span payload, bool to_daemon, struct record *ret,
 
 int record_parse(struct span payload, struct record *ret, struct record_fault *ret_fault)
 {
-	return parse(payload, true, ret, ret_fault);
+	return parse(payload, DAEMON, ret, ret_fault);
 }
 
 int record_parse_answer(struct span payload, struct record *ret, struct record_fault *ret_fault)
 {
-	return parse(payload, false, ret, ret_fault);
+	return parse(payload, CLIENT, ret, ret_fault);
+}
+
+int record_parse_stored(struct span payload, struct record *ret, struct record_fault *ret_fault)
+{
+	return parse(payload, STORE, ret, ret_fault);
 }
 
 int record_field(const struct record *r, const char *key, struct mp_value *ret)

@@ -29,6 +29,8 @@ struct record_fault {
 int record_parse(struct span payload, struct record *ret, struct record_fault *ret_fault);
 /* The same for what the daemon sends to a client. */
 int record_parse_answer(struct span payload, struct record *ret, struct record_fault *ret_fault);
+/* The same for what is in the store: also what the daemon itself put there. */
+int record_parse_stored(struct span payload, struct record *ret, struct record_fault *ret_fault);
 
 /* Field of the body, as mp_find(). */
 int record_field(const struct record *r, const char *key, struct mp_value *ret);

@@ -84,6 +84,7 @@ static void take_ingest(struct mp m, struct ingest_facts *i)
 	*i = (struct ingest_facts){
 		.rejected_ever = take_count(m, "rejected_ever"),
 		.refused_ever = take_count(m, "refused_ever"),
+		.lost_ever = take_count(m, "lost_ever"),
 		.clients = take_count(m, "clients"),
 		.users = take_count(m, "users"),
 		.records_per_s = take_real(m, "records_per_s"),
@@ -239,4 +240,9 @@ void facts_sum(const struct facts *f, enum sink_state state, uint64_t *ret_waiti
 	}
 	*ret_waiting = waiting;
 	*ret_bytes = bytes;
+}
+
+uint64_t facts_lost(const struct facts *f)
+{
+	return f->ingest.rejected_ever + f->ingest.refused_ever + f->ingest.lost_ever;
 }

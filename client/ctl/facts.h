@@ -78,6 +78,7 @@ struct store_facts {
 struct ingest_facts {
 	uint64_t rejected_ever;
 	uint64_t refused_ever;
+	uint64_t lost_ever; /* given up by clients that had no room */
 	uint64_t clients;
 	uint64_t users;
 	double records_per_s;
@@ -160,3 +161,6 @@ enum sink_state sink_state_by_name(const char *name);
 /* What waits for sinks of this state, or for all with SINK_STATES. */
 void facts_sum(const struct facts *f, enum sink_state state, uint64_t *ret_waiting,
 	       uint64_t *ret_bytes);
+/* Records that were refused, rejected or given up since the store was made: what nobody will get.
+ */
+uint64_t facts_lost(const struct facts *f);

@@ -48,9 +48,7 @@ void say_safe(struct buf *b, const struct facts *f, enum sink_state state)
 	facts_sum(f, state, &waiting, &bytes);
 	if (waiting > 0)
 		(void)buf_printf(b, "Training is not affected%s: ",
-				 f->ingest.rejected_ever + f->ingest.refused_ever == 0
-					 ? " and nothing is lost"
-					 : "");
+				 facts_lost(f) == 0 ? " and nothing is lost" : "");
 	say_waiting(b, waiting, bytes);
 }
 

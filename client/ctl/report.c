@@ -286,8 +286,7 @@ void report_add(struct buf *out, const struct facts *f, const struct judgement *
 	add_dead(&json, f);
 	add_runs(&json, f);
 	add_spools(&json, f);
-	json_pair_uint(&json, "lost_records_total",
-		       f->ingest.rejected_ever + f->ingest.refused_ever);
+	json_pair_uint(&json, "lost_records_total", facts_lost(f));
 	json_close_object(&json);
 	json_line(out, &line);
 }

@@ -371,13 +371,16 @@ static void add_runs(struct buf *out, const struct facts *f)
 			 word_count(f->runs.finishing).text, word_count(f->runs.done).text);
 	if (f->runs.parked != 0)
 		(void)buf_printf(&line, ", %s parked", word_count(f->runs.parked).text);
-	if (f->ingest.rejected_ever + f->ingest.refused_ever == 0)
+	if (facts_lost(f) == 0)
 		(void)buf_add_text(&line, "; nothing lost");
 	else
 		(void)buf_printf(&line, "; %s record%s rejected, %s refused",
 				 word_count(f->ingest.rejected_ever).text,
 				 plural(f->ingest.rejected_ever),
 				 word_count(f->ingest.refused_ever).text);
+	if (f->ingest.lost_ever != 0)
+		(void)buf_printf(&line, ", %s given up by clients",
+				 word_count(f->ingest.lost_ever).text);
 	(void)buf_add_text(&line, " since the store was made\n");
 	for (size_t i = 0; i < f->notable_count && shown < NOTABLE_SHOWN; i++) {
 		if (!is_notable(&f->notable[i]))

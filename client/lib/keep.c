@@ -36,6 +36,7 @@ struct keep {
 	uint64_t spool_bytes;
 	uint64_t acked;
 	uint64_t sent; /* place */
+	uint64_t lent; /* place of the bytes that keep_unsent() gave out last */
 	uint64_t tail; /* place behind the newest frame */
 	struct live_blob *blobs;
 	size_t blob_count;
@@ -316,9 +317,8 @@ static int read_spool(struct keep *k, const struct spool *s, struct span *ret)
 	return r;
 }
 
-int keep_unsent(struct keep *k, struct span *ret)
+static int find_unsent(struct keep *k, struct span *ret)
 {
-	*ret = (struct span){0};
 	while (k->sent < k->tail) {
 		const struct spool *s = spool_at(k, k->sent);
 		uint64_t skip;
@@ -337,9 +337,21 @@ int keep_unsent(struct keep *k, struct span *ret)
 	return 0;
 }
 
+int keep_unsent(struct keep *k, struct span *ret)
+{
+	int r;
+
+	*ret = (struct span){0};
+	r = find_unsent(k, ret);
+	k->lent = k->sent;
+	return r;
+}
+
 void keep_sent(struct keep *k, size_t len)
 {
-	k->sent += len;
+	/* Their ack may have come before send() returned, and moved k->sent. */
+	if (k->lent + len > k->sent)
+		k->sent = k->lent + len;
 	if (k->sent == k->tail && k->spools == NULL) {
 		k->read_bytes = mem_free(k->read_bytes);
 		k->read_len = 0;

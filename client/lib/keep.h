@@ -58,7 +58,8 @@ void keep_rewind(struct keep *k);
 /* Bytes to send next, all of whole frames or the rest of one; len 0: none. Reads a spool into its
  * own buffer. 0, or -errno: the spool cannot be read. */
 int keep_unsent(struct keep *k, struct span *ret);
-/* So many of them were sent. */
+/* So many of the bytes that keep_unsent() gave out last were sent; they may be acknowledged
+ * already. */
 void keep_sent(struct keep *k, size_t len);
 
 bool keep_is_durable(const struct keep *k); /* a journal or spool file holds it, not the heap */

@@ -319,6 +319,7 @@ static int await_seq(struct wbx *w, uint64_t seq, int timeout_ms)
 int wbx_flush(struct wbx *w, int timeout_ms)
 {
 	uint64_t seq = 0;
+	bool idle; /* nothing to wait for, and nothing to leave behind in the journal */
 	int r;
 
 	if (w == NULL)
@@ -327,10 +328,11 @@ int wbx_flush(struct wbx *w, int timeout_ms)
 	r = state_after_fork(w);
 	if (r == 0 && w->closed)
 		r = -ESHUTDOWN;
-	if (r == 0)
+	idle = r == 0 && atomic_load(&w->durable_seq) >= w->last_seq;
+	if (r == 0 && !idle)
 		r = emit_flush(w, 0, &seq);
 	(void)pthread_mutex_unlock(&w->lock);
-	if (r < 0)
+	if (r < 0 || idle)
 		return r;
 	link_push(w);
 	(void)pthread_mutex_lock(&w->lock);

@@ -32,7 +32,8 @@ struct batch_entry {
 	enum entry_fate fate;
 	uint64_t seq;
 	uint64_t time_us;
-	size_t at; /* of its payload in bytes */
+	uint64_t lost; /* records that the client gave up, by its own word */
+	size_t at;     /* of its payload in bytes */
 	size_t len;
 	bool has_blobs; /* the record names some */
 	size_t run_at;  /* of the run id in bytes; run_len 0: none */

@@ -171,6 +171,7 @@ struct store_totals {
 	int64_t parked;
 	int64_t rejected; /* since the store was made */
 	int64_t refused;
+	int64_t lost; /* given up by clients */
 	int64_t free_pages_bytes;
 };
 int reader_totals(struct reader *r, struct store_totals *ret);

@@ -26,8 +26,9 @@ void key_take_environment(void)
 
 	if (len == 0)
 		return;
-	if (len <= API_KEY_MAX)
-		memcpy(from_environment, value, len + 1);
+	/* one that is too long is kept as something that is no key, so that it is refused aloud */
+	(void)snprintf(from_environment, sizeof(from_environment), "%s",
+		       len <= API_KEY_MAX ? value : "too long");
 	explicit_bzero(value, len);      /* /proc/PID/environ shows this very memory */
 	(void)unsetenv("WANDB_API_KEY"); /* NOLINT(concurrency-mt-unsafe): the name is a good one */
 }
@@ -119,7 +120,9 @@ static int from_file(struct key *ret, const char *path, char *room, char ret_err
 	if (r == -EPERM)
 		return say(ret_error, path, "others may read it; chmod 600");
 	if (r < 0)
-		return say(ret_error, path, "cannot be read by the daemon's user");
+		return say(ret_error, path,
+			   "cannot be read by the daemon's user (systemd hands it over at a "
+			   "restart)");
 	r = take_key(ret, room, len);
 	return r == -EINVAL ? say(ret_error, path, not_a_key) : r;
 }

@@ -39,7 +39,8 @@ struct conn {
 	struct buf sending;
 	uv_write_t write;
 	bool writing;
-	bool mute; /* the client takes no answers any more */
+	bool mute;        /* the client takes no answers any more */
+	bool over_budget; /* held for its unfinished frame */
 };
 
 static const struct {
@@ -98,6 +99,7 @@ static void conn_drop(struct conn *c)
 		return;
 	conn_move(c, CONN_CLOSING);
 	budget_to(c, 0);
+	loop_end_turn(c->ingest, c);
 	*c->prev = c->next;
 	if (c->next != NULL)
 		c->next->prev = c->prev;
@@ -207,7 +209,9 @@ static void go_on_reading(struct conn *c)
 	if (c->state != CONN_HELD)
 		return;
 	conn_move(c, CONN_OPEN);
-	c->partial_since_ms = clock_mono_ms();
+	if (!c->over_budget)
+		c->partial_since_ms = clock_mono_ms();
+	c->over_budget = false;
 	r = uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
 	if (r < 0)
 		conn_close(c);
@@ -221,18 +225,12 @@ void conn_stop_reading(struct conn *c)
 	(void)uv_read_stop((uv_stream_t *)&c->pipe); /* always 0 */
 }
 
-/* Unfinished frames of all connections have one budget; who would go over it waits, with what it
- * has, until others are done. */
+/* Unfinished frames of all connections have one budget. Who holds a part of it while it is exceeded
+ * waits, with what it has, until others are done or it is its turn; and no longer than any frame
+ * may take. */
 static bool within_budget(struct conn *c)
 {
-	size_t want = c->partial.len > PARTIAL_FREE ? c->partial.len - PARTIAL_FREE : 0;
-
-	if (want > c->budgeted && !loop_budget_allows(c->ingest, want - c->budgeted)) {
-		budget_to(c, want); /* the bytes are here already: they count */
-		return false;
-	}
-	budget_to(c, want);
-	return true;
+	return c->budgeted == 0 || loop_budget_is_kept(c->ingest) || loop_take_turn(c->ingest, c);
 }
 
 static void after_feed(struct conn *c, enum feed_result result, size_t used)
@@ -245,10 +243,14 @@ static void after_feed(struct conn *c, enum feed_result result, size_t used)
 	}
 	if (c->partial.len == 0)
 		buf_trim(&c->partial, PARTIAL_KEEP);
+	budget_to(c, c->partial.len > PARTIAL_FREE ? c->partial.len - PARTIAL_FREE : 0);
+	if (c->budgeted == 0)
+		loop_end_turn(c->ingest, c);
 	if (result == FEED_HELD) {
-		(void)within_budget(c); /* held anyway */
+		c->over_budget = false;
 		conn_stop_reading(c);
 	} else if (!within_budget(c)) {
+		c->over_budget = true;
 		ingest_hold(c->ingest, c->session);
 		conn_stop_reading(c);
 	} else {
@@ -318,7 +320,7 @@ void conn_tick(struct conn *c, uint64_t now_ms)
 {
 	bool late_hello = c->session != NULL && c->session->state == SESSION_HELLO &&
 			  now_ms - c->opened_ms > HELLO_TIMEOUT_MS;
-	bool late_rest = c->state == CONN_OPEN && c->partial.len > 0 &&
+	bool late_rest = (c->state == CONN_OPEN || c->over_budget) && c->partial.len > 0 &&
 			 now_ms - c->partial_since_ms > PARTIAL_TIMEOUT_MS;
 
 	if (c->session != NULL && (late_hello || late_rest))

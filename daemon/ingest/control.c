@@ -124,11 +124,16 @@ static void forget_request(struct asker *a)
 	a->changes = changes_free(a->changes);
 }
 
+static void give_to_worker(struct asker *a)
+{
+	a->at_work = true;
+	(void)mailbox_post(a->control->settings.worker, &a->query->job.mail); /* never full */
+}
+
 static void ask_again(struct asker *a)
 {
 	asker_move(a, ASKER_ASKING);
-	a->at_work = true;
-	(void)mailbox_post(a->control->settings.worker, &a->query->job.mail); /* never full */
+	give_to_worker(a);
 }
 
 static void on_written(uv_write_t *write, int status)
@@ -195,7 +200,7 @@ void control_on_query(struct control *c, struct query *q)
 	a->out = q->out;
 	q->out = swap;
 	if (a->out.len == 0 && q->more) { /* a slice in which nothing was of interest */
-		ask_again(a);
+		give_to_worker(a);
 		return;
 	}
 	send_out(a);
@@ -413,31 +418,19 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 	}
 }
 
-/* One request: [verb, id, {arguments}]. */
 static void take_request(struct asker *a, struct span payload)
 {
-	static const struct mp_limits limits = {
-		.depth = 8, .items = 4096, .keys = 256, .key_bytes = KEY_MAX};
-	struct mp m = mp_of(payload);
-	struct mp check = m;
-	struct mp_value head;
-	struct mp_value verb;
-	struct mp_value id;
-	struct span body;
+	struct control_request request;
 
-	if (mp_skip(&check, &limits) < 0 || mp_left(&check) != 0 || mp_read(&m, &head) < 0 ||
-	    head.type != MP_ARRAY || head.count < 3 || mp_read(&m, &verb) < 0 ||
-	    verb.type != MP_STR || mp_read(&m, &id) < 0 || id.type != MP_UINT ||
-	    mp_take(&m, &body) < 0) {
+	if (control_request_parse(payload, &request) < 0) {
 		asker_close(a);
 		return;
 	}
-	a->id = id.natural;
-	if (verb_by_name(verb.bytes) == VERB_UNKNOWN)
-		refuse(a, "unknown_verb",
-		       "this daemon does not know that verb; wbxctl may be of a newer version");
+	a->id = request.id;
+	if (request.verb == VERB_UNKNOWN)
+		refuse(a, "unknown_verb", CONTROL_UNKNOWN_VERB_TEXT);
 	else
-		dispatch(a, verb_by_name(verb.bytes), body);
+		dispatch(a, request.verb, request.body);
 }
 
 static void take_requests(struct asker *a)

@@ -66,6 +66,7 @@ struct ingest {
 	struct map sessions; /* by uid and producer */
 	struct session *held;
 	bool resume_held;
+	const struct conn *budget_turn;
 	struct conn *conns;
 	struct map uids;
 	size_t partial_bytes;
@@ -132,10 +133,24 @@ void loop_budget(struct ingest *in, size_t old_bytes, size_t new_bytes)
 	in->partial_bytes = in->partial_bytes - old_bytes + new_bytes;
 }
 
-bool loop_budget_allows(const struct ingest *in, size_t more_bytes)
+bool loop_budget_is_kept(const struct ingest *in)
 {
-	return in->partial_bytes < PARTIAL_BUDGET_BYTES &&
-	       more_bytes <= PARTIAL_BUDGET_BYTES - in->partial_bytes;
+	return in->partial_bytes <= PARTIAL_BUDGET_BYTES;
+}
+
+bool loop_take_turn(struct ingest *in, const struct conn *c)
+{
+	if (in->budget_turn == NULL)
+		in->budget_turn = c;
+	return in->budget_turn == c;
+}
+
+void loop_end_turn(struct ingest *in, const struct conn *c)
+{
+	if (in->budget_turn != c)
+		return;
+	in->budget_turn = NULL;
+	in->resume_held = true;
 }
 
 struct conn **loop_conns(struct ingest *in)
@@ -220,18 +235,6 @@ static struct session *find_session(const struct ingest *in, const struct sessio
 	return node == NULL ? NULL : container_of(node, struct session, node);
 }
 
-static void supersede(struct session *old)
-{
-	const struct session_source *ops = old->ops;
-	void *source = old->source;
-
-	log_info("session",
-		 "uid=%u a new connection of the same producer supersedes the one before",
-		 old->uid);
-	session_end(old);
-	ops->end(source);
-}
-
 int ingest_session_opens(struct ingest *in, struct session *s, struct span hello)
 {
 	struct session *old = find_session(in, s);
@@ -240,7 +243,7 @@ int ingest_session_opens(struct ingest *in, struct session *s, struct span hello
 	if (r < 0)
 		return r;
 	if (old != NULL)
-		supersede(old);
+		session_supersede(old);
 	r = map_add(&in->sessions, &s->node,
 		    map_hash(&in->sessions, s->producer, PRODUCER_BYTES) ^ s->uid);
 	if (r == 0)
@@ -473,6 +476,8 @@ static void on_tick(uv_timer_t *timer)
 	}
 	if (in->state != INGEST_RUNNING)
 		return;
+	if (in->settings.on_tick != NULL)
+		in->settings.on_tick(in->settings.arg);
 	if (ingest_space(in) == SPACE_FINE && stats_get_refusing(in->settings.stats) != 0)
 		stats_set_refusing(in->settings.stats, 0);
 	replay_tick(in->replay, now_ms);

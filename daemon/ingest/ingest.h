@@ -32,6 +32,7 @@ struct ingest_settings {
 	struct stats *stats;
 	/* What the loop cannot do itself; called on the loop thread. */
 	void (*on_reload)(void *arg); /* SIGHUP */
+	void (*on_tick)(void *arg);   /* once a second: the loop turns. May be NULL */
 	void *arg;
 };
 

@@ -14,7 +14,11 @@ uv_buf_t loop_read_buffer(struct ingest *in);
 
 /* The budget for unfinished frames: a connection's part changes from old_bytes to new_bytes. */
 void loop_budget(struct ingest *in, size_t old_bytes, size_t new_bytes);
-bool loop_budget_allows(const struct ingest *in, size_t more_bytes);
+bool loop_budget_is_kept(const struct ingest *in);
+/* While it is exceeded one connection at a time may finish its frame all the same: true when it is
+ * c, which keeps the turn until it ends it. */
+bool loop_take_turn(struct ingest *in, const struct conn *c);
+void loop_end_turn(struct ingest *in, const struct conn *c);
 
 /* Connections, in all and of one uid. */
 bool loop_admits(const struct ingest *in, uid_t uid);

@@ -47,6 +47,31 @@ static bool slice_is_full(const struct query *q)
 	return q->out.len >= QUERY_SLICE_BYTES;
 }
 
+/* --- requests --- */
+
+const char CONTROL_UNKNOWN_VERB_TEXT[] =
+	"this daemon does not know that verb; wbxctl may be of a newer version";
+
+int control_request_parse(struct span payload, struct control_request *ret)
+{
+	static const struct mp_limits limits = {
+		.depth = 8, .items = 4096, .keys = 256, .key_bytes = KEY_MAX};
+	struct mp m = mp_of(payload);
+	struct mp check = m;
+	struct mp_value head;
+	struct mp_value verb;
+	struct mp_value id;
+
+	if (mp_skip(&check, &limits) < 0 || mp_left(&check) != 0 || mp_read(&m, &head) < 0 ||
+	    head.type != MP_ARRAY || head.count < 3 || mp_read(&m, &verb) < 0 ||
+	    verb.type != MP_STR || mp_read(&m, &id) < 0 || id.type != MP_UINT ||
+	    mp_take(&m, &ret->body) < 0)
+		return -EBADMSG;
+	ret->verb = verb_by_name(verb.bytes);
+	ret->id = id.natural;
+	return 0;
+}
+
 /* --- what belongs to whom --- */
 
 static bool may_see(const struct query *q, uint32_t uid)
@@ -218,14 +243,16 @@ static void pack_ingest(struct pack *p, const struct query *q, const struct stor
 
 	pack_text(p, "ingest");
 	if (s == NULL) {
-		pack_map(p, 2);
+		pack_map(p, 3);
 		pack_pair_int(p, "rejected_ever", t->rejected);
 		pack_pair_int(p, "refused_ever", t->refused);
+		pack_pair_int(p, "lost_ever", t->lost);
 		return;
 	}
-	pack_map(p, 17);
+	pack_map(p, 18);
 	pack_pair_int(p, "rejected_ever", t->rejected);
 	pack_pair_int(p, "refused_ever", t->refused);
+	pack_pair_int(p, "lost_ever", t->lost);
 	pack_pair_uint(p, "clients", stats_get(s, COUNT_CONNECTIONS));
 	pack_pair_uint(p, "users", stats_get(s, COUNT_USERS));
 	pack_pair_double(p, "records_per_s", rate_per_s(&s->records, now_ms));

@@ -50,6 +50,15 @@ struct query *query_free(struct query *q);
 /* One slice: fills out. */
 void query_step(struct query *q, struct reader *reader);
 
+/* [verb, id, {arguments}], checked. */
+struct control_request {
+	enum verb verb; /* VERB_UNKNOWN: one that this build does not know */
+	uint64_t id;
+	struct span body; /* borrowed from the payload */
+};
+int control_request_parse(struct span payload, struct control_request *ret); /* 0, -EBADMSG */
+extern const char CONTROL_UNKNOWN_VERB_TEXT[];
+
 /* ["error", id, {code, text}] and ["done", id, {}] */
 void answer_error(struct buf *out, uint64_t id, const char *code, const char *text);
 void answer_done(struct buf *out, uint64_t id, int64_t count);

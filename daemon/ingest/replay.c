@@ -39,11 +39,11 @@ struct replay {
 	uint64_t dead_bytes;
 	int64_t dead_oldest_us;
 	enum replay_state state;
+	uint8_t last_tried[PRODUCER_BYTES];
 	struct replay_job *job;
 	struct session *session;
 	size_t fed;   /* of the chunk */
 	bool in_feed; /* session_feed() is on the stack: what its end means, its result says */
-	uint64_t records;
 	bool stopping;
 };
 
@@ -75,8 +75,10 @@ static void ask_worker(struct replay *r, enum replay_step step)
 
 static void finish(struct replay *r, enum replay_step how)
 {
-	if (r->session != NULL)
+	if (r->session != NULL) {
+		stats_add(ingest_stats(r->ingest), COUNT_REPLAYED, r->session->stored);
 		session_end(r->session);
+	}
 	r->session = NULL;
 	replay_move(r, REPLAY_CLOSING);
 	ask_worker(r, how);
@@ -184,12 +186,14 @@ static void begin_feeding(struct replay *r)
 
 static void on_opened(struct replay *r)
 {
-	if (r->job->result == 0 && hello_fits(r->job)) {
+	bool is_whole = r->job->result == 0 && hello_fits(r->job);
+
+	if (is_whole && !r->stopping) {
 		begin_feeding(r);
 		return;
 	}
 	replay_move(r, REPLAY_CLOSING);
-	if (r->job->result == 0 || r->job->result == -EBADMSG)
+	if (!is_whole && (r->job->result == 0 || r->job->result == -EBADMSG))
 		ask_worker(r, REPLAY_SPOIL);
 	else
 		ask_worker(r, REPLAY_CLOSE);
@@ -202,6 +206,10 @@ static void on_chunk(struct replay *r)
 	if (s == NULL) { /* ended while the worker read */
 		replay_move(r, REPLAY_CLOSING);
 		ask_worker(r, REPLAY_CLOSE);
+		return;
+	}
+	if (r->stopping) { /* the rest stays in the file */
+		finish(r, REPLAY_CLOSE);
 		return;
 	}
 	if (r->job->result < 0) {
@@ -235,9 +243,23 @@ void replay_on_job(struct replay *r, struct replay_job *job)
 static void begin_replay(struct replay *r, const struct scan_entry *dead)
 {
 	memcpy(r->job->producer, dead->producer, PRODUCER_BYTES);
+	memcpy(r->last_tried, dead->producer, PRODUCER_BYTES);
 	r->job->uid = dead->uid;
 	replay_move(r, REPLAY_OPENING);
 	ask_worker(r, REPLAY_OPEN);
+}
+
+/* They are tried in turn, round the circle of their names: one whose files cannot be opened keeps
+ * nobody else waiting. */
+static bool comes_sooner(const struct replay *r, const struct scan_entry *a,
+			 const struct scan_entry *b)
+{
+	bool a_ahead = memcmp(a->producer, r->last_tried, PRODUCER_BYTES) > 0;
+	bool b_ahead = memcmp(b->producer, r->last_tried, PRODUCER_BYTES) > 0;
+
+	if (a_ahead != b_ahead)
+		return a_ahead;
+	return memcmp(a->producer, b->producer, PRODUCER_BYTES) < 0;
 }
 
 void replay_on_scan(struct replay *r, struct scan_job *job)
@@ -256,7 +278,7 @@ void replay_on_scan(struct replay *r, struct scan_job *job)
 
 		if (e->alive)
 			presence_alive(r->presence, e->uid, e->producer, now_ms);
-		else
+		else if (dead == NULL || comes_sooner(r, e, dead))
 			dead = e;
 		r->dead_producers += !e->alive;
 	}

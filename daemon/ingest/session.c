@@ -63,6 +63,7 @@ void session_end(struct session *s)
 	session_move(s, SESSION_ENDED);
 	s->ops = NULL;
 	s->source = NULL;
+	parts_done(&s->parts);
 	maybe_free(s);
 }
 
@@ -140,6 +141,11 @@ static enum feed_result fail(struct session *s, const char *code, const char *te
 	return FEED_ENDED;
 }
 
+void session_supersede(struct session *s)
+{
+	(void)fail(s, "superseded", "a new connection of the same producer goes on");
+}
+
 void session_time_out(struct session *s, const char *text)
 {
 	(void)fail(s, "timeout", text); /* nothing is being fed */
@@ -191,11 +197,13 @@ static enum feed_result refuse_for_disk(struct session *s, const struct record *
 		[CLASS_TRACES] = COUNT_REFUSED_TRACES,
 		[CLASS_REST] = COUNT_REFUSED_REST,
 	};
-	struct batch_entry e = {
-		.fate = ENTRY_VOID, .seq = record->seq, .kind = record->kind, .code = "disk_full"};
+	struct batch_entry e = {.fate = ENTRY_VOID,
+				.seq = record->seq,
+				.kind = record->kind,
+				.has_blobs = record->blobs.at != NULL,
+				.code = "disk_full"};
 	/* a row that holds a table is refused for its table */
-	enum record_class class =
-		record->blobs.at != NULL ? CLASS_BULK : kind_info(record->kind)->class;
+	enum record_class class = e.has_blobs ? CLASS_BULK : kind_info(record->kind)->class;
 	enum feed_result result =
 		fed(s, ingest_add(s->ingest, s, &e, (struct span){0}, (struct span){0}));
 
@@ -226,20 +234,39 @@ static enum feed_result take_hello(struct session *s, const struct record *recor
 	return FEED_MORE;
 }
 
+static enum feed_result part_does_not_fit(struct session *s, int r)
+{
+	if (r == -EMFILE)
+		return fail(s, "too_many_blobs",
+			    "at most 64 blobs may wait for the records that name them");
+	if (r == -ENODATA && !s->dropped_parts)
+		return fail(s, "blob_order", "blob: `off` must be where the part before it ended");
+	end_source(s); /* no memory, or a blob's begin came while the disk was full: the client
+			  sends it again */
+	return FEED_LOST;
+}
+
 static enum feed_result take_part(struct session *s, const struct record *record)
 {
 	struct mp body = mp_of(record->body);
 	struct span data = mp_get_bin(body, "data");
 	struct span digest = mp_get_bin(body, "sha256");
 	struct part *part;
+	int r;
 
 	if (data.len > BLOB_PART_MAX || (digest.at != NULL && digest.len != DIGEST_BYTES))
 		return fail(s, "blob_order",
 			    "blob: `data` is at most 1 MiB - 1 KiB, `sha256` 32 bytes");
-	if (ingest_space(s->ingest) != SPACE_FINE)
-		return FEED_MORE; /* dropped; the record that names it is refused and counted */
+	if (ingest_space(s->ingest) != SPACE_FINE) {
+		s->dropped_parts = true;
+		return FEED_MORE; /* the record that names it is refused and counted */
+	}
 	if (s->parts_out >= BLOB_WINDOW_PARTS || !ingest_part_fits(s->ingest, data.len))
 		return hold(s);
+	r = parts_add(&s->parts, mp_get_uint(body, "id", 0), mp_get_uint(body, "off", 0), data.len,
+		      digest);
+	if (r < 0)
+		return part_does_not_fit(s, r);
 	part = mem_zalloc(sizeof(*part));
 	if (part == NULL)
 		return fed(s, -ENOMEM);
@@ -296,6 +323,8 @@ static enum feed_result take_record(struct session *s, const struct record *reco
 	enum feed_result result;
 
 	e.has_blobs = record->blobs.at != NULL;
+	if (record->kind == KIND_FLUSH)
+		e.lost = mp_get_uint(mp_of(record->body), "lost", 0);
 	if (e.has_blobs && s->parts_out > 0)
 		return hold(s); /* its parts are not all on disk */
 	if (space != SPACE_FINE && kind_info(record->kind)->stored &&
@@ -306,9 +335,13 @@ static enum feed_result take_record(struct session *s, const struct record *reco
 	result = fed(s, ingest_add(s->ingest, s, &e,
 				   e.fate == ENTRY_STORE ? record->payload : (struct span){0},
 				   e.fate == ENTRY_STORE ? record->run : (struct span){0}));
-	if (result == FEED_MORE)
-		s->last_seq = record->seq;
-	return result;
+	if (result != FEED_MORE)
+		return result;
+	s->last_seq = record->seq;
+	s->stored += e.fate == ENTRY_STORE;
+	if (e.has_blobs)
+		parts_named(&s->parts, record);
+	return FEED_MORE;
 }
 
 static enum feed_result take_frame(struct session *s, struct span payload)

@@ -8,6 +8,7 @@
 
 #include "daemon/base/map.h"
 #include "daemon/flow/batch.h"
+#include "daemon/ingest/parts.h"
 
 struct ingest;
 struct session;
@@ -41,10 +42,13 @@ struct session {
 	int64_t producer_id; /* the store's, 0 before welcome */
 	uint64_t last_seq;   /* fed */
 	uint64_t durable_seq;
+	uint64_t stored; /* records taken from this source for storing, known ones among them */
 	uint64_t batch_number; /* of the open batch that has us as peer */
 	unsigned peer;         /* index there */
 	unsigned in_batches;   /* at the store or open */
-	unsigned parts_out;    /* at the store */
+	struct parts parts;
+	unsigned parts_out; /* at the store */
+	bool dropped_parts; /* the disk was full: what follows of their blobs fits nowhere */
 	struct session *held_next;
 	bool held; /* in the list of those to resume */
 	struct part forget;
@@ -64,7 +68,9 @@ struct session *session_new(struct ingest *ingest, uint32_t uid, const struct se
 enum feed_result session_feed(struct session *s, struct span in, size_t *ret_used);
 /* The source is gone (end of file, error): no more calls to its ops. The session frees itself. */
 void session_end(struct session *s);
-/* Ends it from inside with a word to the client: it was too slow. */
+/* Ends it from inside with a word to the client: another connection of the producer came. */
+void session_supersede(struct session *s);
+/* The same: it was too slow. */
 void session_time_out(struct session *s, const char *text);
 
 /* From the batcher: what became of a batch that this session had a part in; then of its rejected

@@ -27,7 +27,9 @@ struct blobs {
 int blobs_open(struct blobs *ret, struct db *db, int store_dir);
 void blobs_close(struct blobs *b);
 
-/* Writes one part and syncs it. The result goes into part->result; the part stays the caller's. */
+/* Writes one part and syncs it; the part stays the caller's. part->result: 0; -ENODATA: it is not
+ * the next part of its blob; -EBADMSG: the last part's digest is wrong; else -errno of the disk or
+ * memory. */
 void blobs_take_part(struct blobs *b, struct part *part);
 /* Drops what the session began and no record named. */
 void blobs_forget(struct blobs *b, const void *session);

@@ -93,8 +93,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN_DONE] = "SELECT state = 4 FROM run WHERE id = ?1",
 	[SQL_REOPEN] = "UPDATE run SET reopened = 1 WHERE id = ?1 AND state = 4",
 	[SQL_BLOB_USE] = "INSERT OR IGNORE INTO blob_use (lsn, blob) VALUES (?1, ?2)",
-	[SQL_TALLY] = "INSERT INTO tally (name, count) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE "
-		      "SET count = count + 1",
+	[SQL_TALLY] = "INSERT INTO tally (name, count) VALUES (?1, ?2) ON CONFLICT (name) DO "
+		      "UPDATE SET count = count + excluded.count",
 	/* the newest record may be gone (retention), and a rowid would start again: meta then holds
 	   the number */
 	[SQL_NEXT_LSN] = "SELECT 1 + max(coalesce((SELECT max(lsn) FROM record), 0), "
@@ -494,6 +494,17 @@ struct blob_ref {
 	int64_t blob;
 };
 
+static bool is_named_before(const struct record *record, uint32_t at, struct span digest)
+{
+	struct span before;
+
+	for (uint32_t i = 0; i < at && record_blob(record, i, &before); i++) {
+		if (span_equal(before, digest))
+			return true;
+	}
+	return false;
+}
+
 static int adopt_blobs(struct commit *c, const struct batch *b, size_t entry, struct sorting *sort,
 		       struct group *g)
 {
@@ -505,10 +516,13 @@ static int adopt_blobs(struct commit *c, const struct batch *b, size_t entry, st
 	(void)record_parse(batch_bytes(b, e->at, e->len), &record,
 			   &fault); /* ingest took it, so it parses */
 	for (uint32_t i = 0; record_blob(&record, i, &digest); i++) {
-		struct blob_ref *ref = mem_alloc(sizeof(*ref));
+		struct blob_ref *ref;
 		int64_t size = 0;
 		int r;
 
+		if (is_named_before(&record, i, digest))
+			continue; /* one use, one reference */
+		ref = mem_alloc(sizeof(*ref));
 		if (ref == NULL)
 			return -ENOMEM;
 		ref->next = sort->refs;
@@ -567,6 +581,7 @@ static int place_entry(struct commit *c, struct batch *b, size_t at, struct sort
 
 	if (r < 0)
 		return r;
+	assert(p != NULL);
 	if (e->seq != 0) {
 		if (e->seq <= (uint64_t)p->last_seq) {
 			e->fate = ENTRY_DUPLICATE;
@@ -749,28 +764,39 @@ static int insert_groups(struct commit *c, const struct batch *b, const struct s
 	return 0;
 }
 
-static int count_tally(struct commit *c, const char *kind, const char *name)
+static int count_tally(struct commit *c, const char *kind, const char *name, uint64_t count)
 {
 	char text[64];
 	sqlite3_stmt *s = db_stmt(&c->own, SQL_TALLY);
 
 	(void)snprintf(text, sizeof(text), "%s:%s", kind, name); /* codes are short and ours */
 	db_bind_text(s, 1, span_of_text(text));
+	db_bind_int(s, 2, count > INT32_MAX ? INT32_MAX : (int64_t)count);
 	return db_run(s);
 }
 
-/* What has a seq and is not stored is counted for ever, by reason. */
+/* What has a seq and is not stored is counted for ever, by reason; and what a client gave up. */
 static int count_refusals(struct commit *c, const struct batch *b)
 {
 	for (size_t i = 0; i < b->entry_count; i++) {
 		const struct batch_entry *e = &b->entries[i];
 		bool for_disk = e->code != NULL && strcmp(e->code, "disk_full") == 0;
-		int r;
+		int r = 0;
 
-		if (e->code == NULL || e->fate == ENTRY_DUPLICATE)
+		if (e->fate == ENTRY_DUPLICATE)
 			continue;
-		r = for_disk ? count_tally(c, "refused", class_name(kind_info(e->kind)->class))
-			     : count_tally(c, "rejected", e->code);
+		if (e->lost != 0)
+			r = count_tally(c, "lost", "client", e->lost);
+		if (r < 0)
+			return r;
+		if (e->code == NULL)
+			continue;
+		/* a row that holds a table is refused for its table */
+		r = for_disk ? count_tally(c, "refused",
+					   class_name(e->has_blobs ? CLASS_BULK
+								   : kind_info(e->kind)->class),
+					   1)
+			     : count_tally(c, "rejected", e->code, 1);
 		if (r < 0)
 			return r;
 	}

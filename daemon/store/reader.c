@@ -128,7 +128,8 @@ static const char *const texts[SQL_COUNT] = {
 		       "count(*) FROM run WHERE parked IS NOT NULL)",
 	[SQL_RUN_STATES] = "SELECT state, count(*) FROM run WHERE name <> '' GROUP BY state",
 	[SQL_TALLIES] = "SELECT coalesce(sum(count) FILTER (WHERE name LIKE 'rejected:%'), 0), "
-			"coalesce(sum(count) FILTER (WHERE name LIKE 'refused:%'), 0) FROM tally",
+			"coalesce(sum(count) FILTER (WHERE name LIKE 'refused:%'), 0), "
+			"coalesce(sum(count) FILTER (WHERE name LIKE 'lost:%'), 0) FROM tally",
 	[SQL_SINK] = "SELECT paused_until_us, last_ok_us, sent FROM sink WHERE name = ?1",
 };
 
@@ -682,6 +683,7 @@ int reader_totals(struct reader *r, struct store_totals *ret)
 		return e;
 	t.rejected = db_column_int(s, 0);
 	t.refused = db_column_int(s, 1);
+	t.lost = db_column_int(s, 2);
 	*ret = t;
 	return db_run(s);
 }

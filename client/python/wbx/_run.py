@@ -188,7 +188,6 @@ class Run:
                  job_type: str | None, notes: str | None, tags: Iterable[str] | None, attached: bool):
         self._client = client
         self._native = native
-        self._lock = threading.Lock()
         self._step = 0
         self._finished = False
         self._attached = attached
@@ -221,10 +220,10 @@ class Run:
                 raise TypeError("the keys of what is logged must be str")
         if step is not None and not isinstance(step, int):
             step = int(step)
-        with self._lock:
+        result = self._native.log(data, step, commit)
+        with _lock:
             if step is not None and step > self._step:
                 self._step = step
-            result = self._native.log(data, step, commit)
             if commit or (commit is None and step is None):
                 self._step += 1
         self.summary._logged(data)
@@ -307,7 +306,7 @@ class Run:
         self._finish(exit_code or 0, at_exit=False)
 
     def _finish(self, exit_code: int, at_exit: bool) -> None:
-        with self._lock:
+        with _lock:
             if self._finished:
                 return
             self._finished = True
@@ -339,10 +338,19 @@ class Metric:
 
 # -- the process: one client, the runs that are open, and how it ends -------------------------------------------
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may log or finish; nobody else's code runs under it
 _client: Any = None
 _open_runs: list[Run] = []
 _exit_code = 0
+
+
+def _new_lock() -> None:
+    """In a forked child: the thread that may have held the lock is not here."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
 
 
 def _env_int(name: str) -> int | None:

@@ -149,7 +149,7 @@ static int take_record(struct plan *p, const struct stored_record *record)
 {
 	struct record r;
 	struct record_fault fault;
-	int result = record_parse(record->payload, &r, &fault);
+	int result = record_parse_stored(record->payload, &r, &fault);
 
 	p->cursor = record->lsn;
 	p->touched = true;

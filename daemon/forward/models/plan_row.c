@@ -25,7 +25,7 @@ static int visit_payload(void *arg, const struct stored_record *stored)
 	struct record record;
 	struct record_fault fault;
 
-	if (record_parse(stored->payload, &record, &fault) < 0)
+	if (record_parse_stored(stored->payload, &record, &fault) < 0)
 		return 0; /* it was checked when it came */
 	return v->visit(v->m, v->part, &record);
 }

@@ -210,7 +210,7 @@ static int log_explicit(struct rows *r, struct row_producer *p, const struct row
 {
 	struct open_row *row;
 
-	if (call->step < r->next_step)
+	if (call->step < r->next_step || call->step > ROWS_STEP_MAX)
 		return log_late(r, call);
 	if (make_open(r, call->step, &row) < 0 || settle_partial(r, p, call->step, row) < 0 ||
 	    parts_add(&row->parts, call->part) < 0)

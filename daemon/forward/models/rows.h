@@ -32,6 +32,8 @@ enum {
 	ROWS_PARTS_MAX = 100000, /* records that wait for their row, of one run */
 	ROWS_PRODUCERS_MAX = 8192,
 };
+/* Higher steps are no steps of a training run, and would leave no numbers behind them: late. */
+#define ROWS_STEP_MAX (INT64_MAX / 2)
 /* A producer with explicit steps that logged nothing for so long holds no number any more. */
 #define ROWS_IDLE_US ((int64_t)3600 * 1000000)
 
@@ -116,8 +118,8 @@ bool rows_have_no_owner(const struct rows *r);
 bool rows_are_empty(const struct rows *r);
 /* The oldest record that a row still needs; INT64_MAX: none. */
 int64_t rows_oldest_lsn(const struct rows *r);
-/* When rows_peek() will say something else although nothing comes; INT64_MAX: never. */
-int64_t rows_next_us(const struct rows *r);
+/* When, after now, rows_peek() may say something else although nothing comes; INT64_MAX: never. */
+int64_t rows_next_us(const struct rows *r, int64_t now_us);
 /* True when this number is free for good: no open row has it, no producer may still use it. */
 bool rows_is_free(const struct rows *r, int64_t step);
 

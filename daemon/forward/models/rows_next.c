@@ -173,17 +173,19 @@ int64_t rows_oldest_lsn(const struct rows *r)
 	return oldest;
 }
 
-int64_t rows_next_us(const struct rows *r)
+int64_t rows_next_us(const struct rows *r, int64_t now_us)
 {
 	int64_t next = INT64_MAX;
 
-	if (r->open_count > 0 && r->open[0].passed_us != 0)
+	if (r->open_count > 0 && r->open[0].passed_us != 0 &&
+	    r->open[0].passed_us + r->merge_max_us > now_us)
 		next = r->open[0].passed_us + r->merge_max_us;
 	for (size_t i = 0; r->implicit_count > 0 && i < r->producer_count; i++) {
 		const struct row_producer *p = &r->producers[i];
+		int64_t idle_us = p->last_us + ROWS_IDLE_US;
 
-		if (p->is_explicit && p->last_us + ROWS_IDLE_US < next)
-			next = p->last_us + ROWS_IDLE_US;
+		if (p->is_explicit && idle_us > now_us && idle_us < next)
+			next = idle_us;
 	}
 	return next;
 }

@@ -1,6 +1,7 @@
 /* See run.h: what a run does next. */
 #include "daemon/forward/models/run.h"
 
+#include "daemon/base/fault.h"
 #include "daemon/base/log.h"
 #include "daemon/forward/models/run_parts.h"
 #include "proto/base/clock.h"
@@ -163,7 +164,7 @@ static bool is_time(struct models_run *r, bool has_more, uint64_t now_ms)
 	if (r->posted_ms == 0 || r->wants_flush || r->attempt > 0 || r->parts_max != 0 ||
 	    now_ms >= r->posted_ms + r->host->interval_ms)
 		return true;
-	if (r->planned_bytes >= sink_body_target(r->host->sink))
+	if (r->planned_bytes >= run_body_target(r))
 		return true;
 	return (has_more || is_dirty(r)) && every_producer_left(r);
 }
@@ -176,12 +177,15 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 /* When a row becomes ready although nothing comes; by the wall clock. */
 static uint64_t rows_due_ms(const struct models_run *r, uint64_t now_ms)
 {
-	int64_t next_us = rows_next_us(&r->plan->rows);
 	int64_t now_us = (int64_t)clock_wall_us();
+	int64_t next_us = rows_next_us(&r->plan->rows, now_us);
+	struct row row;
 
+	if (r->plan->may_write && rows_peek(&r->plan->rows, now_us, &row) != ROW_NONE)
+		return now_ms; /* since wants_plan() looked */
 	if (next_us == INT64_MAX)
 		return UINT64_MAX;
-	return next_us <= now_us ? now_ms : now_ms + (uint64_t)(next_us - now_us) / 1000 + 1;
+	return now_ms + (uint64_t)(next_us - now_us) / 1000 + 1;
 }
 
 static uint64_t next_turn(const struct models_run *r, uint64_t now_ms)
@@ -210,7 +214,8 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	bool ends;
 
 	if (!is_time(r, has_more, now_ms))
-		return earlier(r->posted_ms + r->host->interval_ms, next_turn(r, now_ms));
+		return r->posted_ms +
+		       r->host->interval_ms; /* rows that get ready wait for it, too */
 	if (wants_plan(r, has_more)) {
 		run_plan_start(r);
 		return now_ms;
@@ -292,6 +297,7 @@ void models_run_retry(struct models_run *r)
 
 	r->not_before_ms = 0;
 	r->doubts = 0;
+	r->config = CONFIG_TRUSTED;
 	r->wants_flush = true;
 	r->next_ms = 0;
 	if (r->work != WORK_IDLE || run_load(r) < 0 || !r->is_parked || !run_changes(r))
@@ -317,6 +323,8 @@ void models_run_on_changes(struct models_run *r, struct changes *list)
 		run_give_up(r, "storing", list->result);
 		return;
 	}
+	if (r->info->done_offset < r->plan->next_offset)
+		fault_point("plan.committed");
 	r->changes = changes_free(list);
 	run_to_work(r, WORK_IDLE);
 }

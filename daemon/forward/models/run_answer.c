@@ -1,4 +1,5 @@
 /* See run_parts.h: what an answer means for a run. */
+#include "daemon/base/fault.h"
 #include "daemon/base/log.h"
 #include "daemon/forward/models/run_parts.h"
 #include "proto/base/clock.h"
@@ -12,6 +13,7 @@ enum {
 	ANSWER_KEPT = 4096, /* bytes, in a dead letter */
 	CONFIG_MAX = 16 << 20,
 	REQUEST_TEXT_MAX = 2048,
+	BODY_LEAST = 4096, /* bytes of lines: a 413 makes bodies no smaller, but for single lines */
 };
 
 /* --- refused --- */
@@ -106,6 +108,45 @@ static void park(struct models_run *r, const struct http_answer *a, const char *
 	run_commit(r);
 }
 
+/* The run was taken without its config; this was the config alone. */
+static void config_is_refused(struct models_run *r, const struct http_answer *a, const char *reason)
+{
+	struct refusal f = {.r = r, .answer = a, .reason = reason, .what = "config", .step = -1};
+	struct buf config;
+	struct json j;
+
+	buf_init(&config, CONFIG_MAX);
+	json_init(&j, &config);
+	about_config_to_json(&r->plan->about, &r->plan->metrics, &j);
+	f.body = buf_span(&config);
+	add_dead(&f);
+	buf_done(&config);
+	r->plan->about.dirty &= ~(unsigned)ABOUT_CONFIG;
+	r->config = CONFIG_TRUSTED;
+	plan_save(r->plan, r->changes);
+	run_commit(r);
+}
+
+/* Lines that went together will go in smaller bodies from now on. */
+static void shrink_bodies(struct models_run *r)
+{
+	size_t half = r->request.text_bytes / 2;
+
+	if (r->request.count > 1)
+		r->body_max = half > BODY_LEAST ? half : BODY_LEAST;
+}
+
+/* Every full body that is taken makes the next one a little bigger: what was too big may have been
+ * something else than the lines, or a limit that is gone. */
+static void grow_bodies(struct models_run *r)
+{
+	if (r->body_max == 0 || r->request.text_bytes < r->body_max / 2)
+		return;
+	r->body_max += r->body_max / 8;
+	if (r->body_max >= sink_body_target(r->host->sink))
+		r->body_max = 0;
+}
+
 /* One part of the stream alone is what W&B will not have. */
 static void refuse_part(struct models_run *r, const struct http_answer *a, const char *reason)
 {
@@ -134,19 +175,21 @@ static void refused(struct models_run *r, const struct http_answer *a, bool can_
 
 	wire_reason(a->body, reason);
 	if (can_split && r->request.kind == REQUEST_UPSERT) {
-		r->leave_config = true;
+		r->config = CONFIG_LEFT_OUT;
 		return;
 	}
 	if (can_split) {
 		r->parts_max = parts / 2;
 		if (a->status == 413)
-			r->body_max = r->request.text_bytes / 2 + 1;
+			shrink_bodies(r);
 		return;
 	}
 	if (!run_changes(r))
 		return;
 	if (r->request.kind == REQUEST_STREAM)
 		refuse_part(r, a, reason);
+	else if (r->request.is_config_alone)
+		config_is_refused(r, a, reason);
 	else
 		park(r, a, reason);
 }
@@ -200,29 +243,6 @@ static void take_names(struct models_run *r, const struct wire_run *server)
 	changes_add(r->changes, &c);
 }
 
-/* The config was left out to see whether it is what W&B refuses: it is. */
-static void config_is_refused(struct models_run *r, const struct http_answer *a)
-{
-	struct refusal f = {
-		.r = r,
-		.answer = a,
-		.reason = "the run is taken without its config, and refused with it",
-		.what = "config",
-		.step = -1,
-	};
-	struct buf config;
-	struct json j;
-
-	buf_init(&config, CONFIG_MAX);
-	json_init(&j, &config);
-	about_config_to_json(&r->plan->about, &r->plan->metrics, &j);
-	f.body = buf_span(&config);
-	add_dead(&f);
-	buf_done(&config);
-	r->plan->about.dirty &= ~(unsigned)ABOUT_CONFIG;
-	r->leave_config = false;
-}
-
 /* What is confirmed by it: the lines; and everything else, once nothing is left to say. */
 static void confirm(struct models_run *r)
 {
@@ -248,8 +268,7 @@ static void confirm(struct models_run *r)
 	sink_delivered(r->host->sink, (uint64_t)c.records, clock_mono_ms());
 }
 
-static void upsert_is_taken(struct models_run *r, const struct http_answer *a,
-			    const struct wire_run *server)
+static void upsert_is_taken(struct models_run *r, const struct wire_run *server)
 {
 	struct plan *p = r->plan;
 	int64_t lines = server->lines > r->server.lines ? server->lines : r->server.lines;
@@ -264,8 +283,7 @@ static void upsert_is_taken(struct models_run *r, const struct http_answer *a,
 		r->is_stopped = false;
 	}
 	p->about.dirty &= ~r->request.what;
-	if (r->leave_config)
-		config_is_refused(r, a);
+	r->config = r->config == CONFIG_LEFT_OUT ? CONFIG_ALONE : CONFIG_TRUSTED;
 	r->request.records = r->request.bytes = 0;
 	confirm(r);
 	r->has_status = false; /* tags may change there at any time */
@@ -308,6 +326,7 @@ static void stream_is_taken(struct models_run *r)
 	if (q->count > 0)
 		changes_add(r->changes, &done);
 	r->info->done_offset = q->first + q->count;
+	grow_bodies(r);
 	r->planned_bytes -= q->text_bytes < r->planned_bytes ? q->text_bytes : r->planned_bytes;
 	if (q->has_summary)
 		r->plan->summary_dirty = false;
@@ -341,14 +360,13 @@ static int read_body(struct models_run *r, const struct http_answer *a, struct w
 	return 0;
 }
 
-static void accepted(struct models_run *r, const struct http_answer *a,
-		     const struct wire_run *server)
+static void accepted(struct models_run *r, const struct wire_run *server)
 {
 	r->attempt = 0;
 	r->doubts = 0;
 	switch (r->request.kind) {
 	case REQUEST_STATUS: status_is_known(r, server); return;
-	case REQUEST_UPSERT: upsert_is_taken(r, a, server); return;
+	case REQUEST_UPSERT: upsert_is_taken(r, server); return;
 	case REQUEST_STREAM: stream_is_taken(r); return;
 	}
 }
@@ -378,7 +396,7 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 		 const struct wire_run *server, uint64_t now_ms)
 {
 	switch (v.action) {
-	case RETRY_SENT: accepted(r, a, server); return;
+	case RETRY_SENT: accepted(r, server); return;
 	case RETRY_AGAIN:
 		r->attempt++;
 		if (now_ms + v.wait_ms > r->not_before_ms)
@@ -414,6 +432,8 @@ void run_on_answer(void *arg, const struct http_answer *a)
 	uint64_t spacing_ms = sink_spacing_ms(r->host->sink, a);
 	int e;
 
+	if (r->request.count > 0)
+		fault_point("sender.answered");
 	run_to_work(r, WORK_IDLE);
 	if (server == NULL) {
 		run_give_up(r, "reading an answer", -ENOMEM);

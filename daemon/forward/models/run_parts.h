@@ -15,6 +15,14 @@ enum run_work {
 	WORK_SENDING,    /* W&B has r->request */
 };
 
+/* A refused upsert goes again without the config; once that is taken, the config goes alone: then
+ * it is known what was refused. */
+enum config_doubt {
+	CONFIG_TRUSTED,
+	CONFIG_LEFT_OUT,
+	CONFIG_ALONE,
+};
+
 enum request_kind {
 	REQUEST_STATUS,
 	REQUEST_UPSERT,
@@ -24,6 +32,7 @@ enum request_kind {
 struct request {
 	enum request_kind kind;
 	unsigned what; /* upsert: enum about_dirt */
+	bool is_config_alone;
 	int64_t first; /* lines: offset, number, and what they stand for */
 	int64_t count;
 	int64_t records;
@@ -49,8 +58,8 @@ struct models_run {
 	unsigned attempt;       /* that failed, of the request under way */
 	unsigned doubts;        /* 401 or 403 since the last success */
 	unsigned parts_max; /* of a stream request, while a refused part is looked for; 0: all */
-	size_t body_max;    /* after a 413; 0: as the sink says */
-	bool leave_config;  /* of the next upsert: it may be what is refused */
+	size_t body_max;    /* after a 413, growing again; 0: as the sink says */
+	enum config_doubt config;
 	/* loaded, or NULL */
 	struct run_info *info;
 	struct plan *plan;
@@ -88,6 +97,8 @@ void run_commit(struct models_run *r);
 void run_on_answer(void *arg, const struct http_answer *answer);
 
 /* --- run_send.c --- */
+/* How many bytes of lines a body of this run should have now, at most. */
+size_t run_body_target(const struct models_run *r);
 /* Things in the request that could go apart. */
 unsigned request_parts(const struct request *q);
 struct wire_name run_wire_name(const struct models_run *r);

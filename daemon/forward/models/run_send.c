@@ -40,18 +40,23 @@ static int add_line(void *arg, const struct planned_line *line)
 	return 0;
 }
 
+size_t run_body_target(const struct models_run *r)
+{
+	size_t target = sink_body_target(r->host->sink);
+
+	return r->body_max != 0 && r->body_max < target ? r->body_max : target;
+}
+
 static int add_lines(struct models_run *r, struct wire_stream *stream)
 {
 	struct lines l = {
 		.r = r,
 		.stream = stream,
-		.target = sink_body_target(r->host->sink),
+		.target = run_body_target(r),
 		.max = r->parts_max != 0 ? r->parts_max : INT64_MAX,
 	};
 	int e = 0;
 
-	if (r->body_max != 0 && r->body_max < l.target)
-		l.target = r->body_max;
 	r->request.first = r->info->done_offset;
 	while (e == 0 && r->request.first + r->request.count < r->plan->next_offset) {
 		int64_t before = r->request.count;
@@ -85,7 +90,7 @@ static int add_summary(struct models_run *r, struct wire_stream *stream)
 unsigned request_parts(const struct request *q)
 {
 	if (q->kind == REQUEST_UPSERT)
-		return (q->what & ABOUT_CONFIG) != 0 ? 2 : 1;
+		return (q->what & ABOUT_CONFIG) != 0 && !q->is_config_alone ? 2 : 1;
 	if (q->kind == REQUEST_STATUS)
 		return 1;
 	return (unsigned)q->count + q->has_summary + q->is_complete;
@@ -130,6 +135,17 @@ struct wire_name run_wire_name(const struct models_run *r)
 	};
 }
 
+/* What of it the next upsert says. */
+static unsigned upsert_what(struct models_run *r, unsigned what)
+{
+	unsigned config = what & (unsigned)ABOUT_CONFIG;
+
+	if (r->config == CONFIG_TRUSTED || config == 0)
+		return what;
+	r->request.is_config_alone = r->config == CONFIG_ALONE;
+	return r->config == CONFIG_ALONE ? config : what & ~config;
+}
+
 static int upsert_body(struct models_run *r, struct buf *body)
 {
 	const struct wire_upsert u = {
@@ -139,8 +155,7 @@ static int upsert_body(struct models_run *r, struct buf *body)
 						    : "",
 		.about = &r->plan->about,
 		.metrics = &r->plan->metrics,
-		.what = r->leave_config ? r->request.what & ~(unsigned)ABOUT_CONFIG
-					: r->request.what,
+		.what = upsert_what(r, r->request.what),
 		.server_tags = r->has_status ? &r->server_tags : NULL,
 	};
 	struct buf config;

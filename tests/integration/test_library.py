@@ -1,0 +1,631 @@
+"""libwbx and the package wbx against a daemon that comes late, dies, stands still, or is not there at all."""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from daemon import Daemon, started
+from process import BUILD, FORK_IS_SAFE, SANITIZER, Process
+from tap import Box, Skip, main, test, until
+from trainer import c_program, trainer
+
+# The trainer logs n = 1, 2, 3 ... and says how far it came.
+LOG_SOME = """
+    run = wbx.init(project="p", id="r")
+    n = 0
+    def log(count):
+        global n
+        for _ in range(count):
+            n += 1
+            run.log({"n": n})
+"""
+
+
+def numbers(daemon: Daemon, producer: bytes | None = None) -> list[int]:
+    """What `n` was logged, in the order of the store."""
+    return [row.body["data"]["n"] for row in daemon.store.rows(producer, "log")]
+
+
+def await_numbers(daemon: Daemon, count: int) -> None:
+    """1 .. count are stored, once and in order."""
+    until(lambda: len(numbers(daemon)) >= count, f"{count} rows are stored")
+    assert numbers(daemon) == list(range(1, count + 1))
+
+
+def away(box: Box, **settings: Any) -> Daemon:
+    """A daemon that ran once, so that its directories are there, and does not run now."""
+    daemon = started(box, **settings)
+    daemon.stop()
+    return daemon
+
+
+def needs_fork() -> None:
+    if not FORK_IS_SAFE:
+        raise Skip("forks of a process with threads may hang in gcc's AddressSanitizer")
+
+
+def end_well(process: Process) -> None:
+    process.expect_line("bye")
+    assert process.wait() == 0
+
+
+# -- a daemon that comes and goes
+
+
+@test
+def what_is_logged_before_the_daemon_starts_is_stored_when_it_does(box: Box) -> None:
+    daemon = away(box)
+    program = trainer(box, LOG_SOME + """
+    log(100)
+    say("logged")
+    hear()
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("logged")
+    daemon.start()
+    program.tell("go on")
+    program.expect_line("True")
+    end_well(program)
+    await_numbers(daemon, 100)
+    assert [r.kind for r in daemon.store.rows()][0] == "run" and daemon.store.rows()[-1].kind == "finish"
+    daemon.await_no_kept_files()
+
+
+@test
+def a_trainer_without_any_directory_keeps_its_records_in_memory_until_the_daemon_comes(box: Box) -> None:
+    daemon = Daemon(box)
+    program = trainer(box, LOG_SOME + """
+    log(100)
+    say("logged")
+    hear()
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("logged")
+    daemon.start()
+    program.tell("go on")
+    program.expect_line("True")
+    end_well(program)
+    await_numbers(daemon, 100)
+    assert "no journal in" in (box.dir / "trainer.err").read_text()
+
+
+@test
+def a_daemon_killed_and_restarted_in_the_middle_loses_and_doubles_nothing(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    while hear() == "more":
+        log(300)
+        say("logged")
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    for turn in range(6):
+        program.tell("more")
+        if turn % 2:
+            daemon.kill9()
+        program.expect_line("logged")
+        if turn % 2:
+            daemon.start()
+    program.tell("enough")
+    program.expect_line("True")
+    end_well(program)
+    await_numbers(daemon, 1800)
+    daemon.store.check()
+
+
+@test
+def a_table_logged_while_the_daemon_is_away_is_stored_when_it_returns(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(10)
+    say(run.flush(30))
+    hear()
+    for i in range(5):
+        rows = [[j, "x" * 1000, i] for j in range(1500)]
+        n += 1
+        run.log({"n": n, "rollouts": wbx.Table(columns=["j", "text", "i"], data=rows)})
+        log(10)
+    say("logged")
+    hear()
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    daemon.kill9()
+    program.tell("go on")
+    program.expect_line("logged")
+    daemon.start()
+    program.tell("go on")
+    program.expect_line("True")
+    end_well(program)
+    await_numbers(daemon, 65)
+    assert len(daemon.store.blobs()) == 5 == len(daemon.store.blob_files())
+    assert not daemon.store.tally()
+    daemon.store.check()
+
+
+@test
+def log_returns_while_the_daemon_stands_still_and_its_socket_is_full(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(1)
+    say(run.flush(30))
+    hear()
+    log(8000)
+    say("logged", n, run._client.stats()["waiting_bytes"] > 400_000)
+    hear()
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    daemon.process.stop_running()
+    program.tell("go on")
+    program.expect_line("logged 8001 True")
+    assert daemon.process.states()[0] == "T"
+    daemon.process.go_on()
+    program.tell("go on")
+    program.expect_line("True")
+    end_well(program)
+    await_numbers(daemon, 8001)
+
+
+@test
+def flush_and_finish_come_back_while_the_daemon_stands_still(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(1)
+    say(run.flush(30))
+    hear()
+    log(10)
+    say(run.flush(0.2))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    daemon.process.stop_running()
+    program.tell("go on")
+    program.expect_line("False")
+    end_well(program)
+    daemon.process.go_on()
+    await_numbers(daemon, 11)
+    daemon.await_no_kept_files()
+
+
+@test
+def an_ack_that_is_taken_before_send_returns_leaves_nothing_unsent(box: Box) -> None:
+    daemon = started(box)
+    if SANITIZER != "none":
+        raise Skip("a sanitizer must be loaded first")
+    program = c_program(box, "trainer", "r", box.dir / "notes", 1, 40, 0, 0, 0, 0, socket=daemon.socket,
+                        LD_PRELOAD=str(BUILD / "tests/integration/slow_send.so"))
+    program.expect_line("durable 1")
+    program.tell("f")
+    program.expect_line("flushed 0")
+    program.tell("q")
+    program.expect_line("closed 0")
+    assert program.wait() == 0
+    await_numbers(daemon, 40)
+
+
+# -- threads, forks, processes
+
+
+@test
+def eight_threads_log_each_row_once_and_in_their_order(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, """
+    run = wbx.init(project="p", id="r")
+    def work(thread):
+        for n in range(400):
+            run.log({"n": n, "thread": thread})
+    threads = [threading.Thread(target=work, args=(t,)) for t in range(8)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    end_well(program)
+    rows = [r.body["data"] for r in daemon.store.rows(kind="log")]
+    for thread in range(8):
+        assert [r["n"] for r in rows if r["thread"] == thread] == list(range(400))
+    assert len(daemon.store.producers()) == 1
+
+
+@test
+def eight_processes_on_one_run_are_eight_producers_of_one_run(box: Box) -> None:
+    daemon = started(box)
+    programs = [trainer(box, """
+    run = wbx.init(project="p", id="shared")
+    for n in range(200):
+        run.log({"n": n, "rank": int(os.environ["RANK"])})
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket, name=f"trainer{rank}", RANK=str(rank), WORLD_SIZE="8") for rank in range(8)]
+    for program in programs:
+        end_well(program)
+    rows = [r.body["data"] for r in daemon.store.rows(kind="log")]
+    for rank in range(8):
+        seen = [r["n"] for r in rows if r["rank"] == rank]
+        assert seen == list(range(200)), f"rank {rank}: {seen}"
+    assert daemon.store.query("SELECT count(*) FROM run") == [(1,)]
+    assert daemon.store.query("SELECT count(*), min(state), max(state) FROM member") == [(8, 1, 1)]
+    daemon.await_no_kept_files()
+
+
+@test
+def a_forked_child_and_its_parent_both_go_on_logging(box: Box) -> None:
+    needs_fork()
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(50)
+    child = os.fork()
+    if child == 0:
+        for m in range(1001, 1051):
+            run.log({"n": m})
+        code = 0 if run.flush(30) else 1
+        os._exit(code)
+    log(50)
+    say(os.waitpid(child, 0)[1], run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("0 True")
+    end_well(program)
+    parent, child = (numbers(daemon, p) for p in daemon.store.producers())
+    assert parent == list(range(1, 101))
+    assert child == list(range(1001, 1051))
+    assert daemon.store.query("SELECT count(*) FROM run") == [(1,)]
+
+
+def a_child_forked_while_another_thread_is_inside_log_can_log(box: Box) -> None:
+    needs_fork()
+    daemon = started(box)
+    program = trainer(box, """
+    import signal
+    run = wbx.init(project="p", id="r")
+    inside, go_on = threading.Event(), threading.Event()
+    class Slow:
+        def isoformat(self):
+            inside.set()
+            go_on.wait(30)
+            return "slow"
+    thread = threading.Thread(target=lambda: run.log({"n": 1, "slow": Slow()}))
+    thread.start()
+    inside.wait(30)
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        run.log({"n": 2})
+        os._exit(0 if run.flush(8) else 1)
+    status = os.waitpid(child, 0)[1]
+    go_on.set()
+    thread.join()
+    run.finish()
+    say(status)
+    """, socket=daemon.socket)
+    program.expect_line("0")
+    assert sorted(numbers(daemon)) == [1, 2]
+
+
+@test
+def children_forked_while_eight_threads_log_are_whole_producers(box: Box) -> None:
+    needs_fork()
+    daemon = started(box)
+    program = trainer(box, """
+    import signal
+    run = wbx.init(project="p", id="r")
+    stop = threading.Event()
+    def work(thread):
+        n = 0
+        while not stop.is_set():
+            run.log({"n": n, "thread": thread}); n += 1
+    threads = [threading.Thread(target=work, args=(t,)) for t in range(8)]
+    for t in threads: t.start()
+    codes = []
+    for turn in range(10):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            for n in range(20):
+                run.log({"n": n, "thread": 100 + turn})
+            os._exit(0 if run.flush(30) else 1)
+        codes.append(os.waitpid(child, 0)[1])
+        if codes[-1]:
+            break
+    stop.set()
+    for t in threads: t.join()
+    say(codes == [0] * 10, run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True True")
+    end_well(program)
+    rows = [r.body["data"] for r in daemon.store.rows(kind="log")]
+    for thread in [*range(8), *range(100, 110)]:
+        seen = [r["n"] for r in rows if r["thread"] == thread]
+        assert seen == list(range(len(seen)))
+        assert thread < 100 or len(seen) == 20
+    assert len(daemon.store.producers()) == 11
+
+
+@test
+def a_child_of_a_child_is_a_producer_too(box: Box) -> None:
+    needs_fork()
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(1)
+    if (child := os.fork()) == 0:
+        log(1)
+        if (grandchild := os.fork()) == 0:
+            log(1)
+            os._exit(0 if run.flush(30) else 1)
+        ok = os.waitpid(grandchild, 0)[1] == 0
+        os._exit(0 if run.flush(30) and ok else 1)
+    say(os.waitpid(child, 0)[1], run.flush(30))
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("0 True")
+    end_well(program)
+    assert sorted(numbers(daemon)) == [1, 2, 3]
+    assert len(daemon.store.producers()) == 3
+
+
+@test
+def a_journal_is_taken_though_a_forked_child_of_its_owner_lives_on(box: Box) -> None:
+    needs_fork()
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(1)
+    say(run.flush(30))
+    hear()
+    log(20)
+    if os.fork() == 0:
+        os.read(0, 1)  # until the test is over
+        os._exit(0)
+    say("forked")
+    hear()
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    daemon.process.stop_running()
+    program.tell("go on")
+    program.expect_line("forked")
+    program.kill9()
+    daemon.process.go_on()
+    await_numbers(daemon, 21)
+    daemon.await_no_kept_files()
+
+
+# -- death, and what is left in journals and spools
+
+
+@test
+def nothing_is_left_of_a_trainer_whose_records_are_all_acknowledged(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(10)
+    say(run.flush(30))
+    hear()
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    assert [name.endswith(".journal") for name in daemon.kept_files()] == [True]
+    program.tell("go on")
+    end_well(program)
+    daemon.await_no_kept_files()
+
+
+@test
+def a_trainer_that_ends_with_all_acknowledged_leaves_no_journal_though_the_daemon_stands_still(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(10)
+    run.finish()
+    say(run._client.stats()["waiting_bytes"])
+    hear()
+    """, socket=daemon.socket)
+    program.expect_line("0")
+    daemon.process.stop_running()
+    program.tell("go on")
+    assert program.wait() == 0
+    assert daemon.kept_files() == []
+
+
+@test
+def finish_without_a_daemon_leaves_the_journal_to_its_next_start(box: Box) -> None:
+    daemon = away(box)
+    program = trainer(box, LOG_SOME + """
+    log(100)
+    run.finish(exit_code=3)
+    say("bye")
+    """, socket=daemon.socket)
+    end_well(program)
+    assert len(daemon.kept_files()) == 1
+    daemon.start()
+    daemon.await_no_kept_files()
+    await_numbers(daemon, 100)
+    finish = daemon.store.rows()[-1]
+    assert (finish.kind, finish.body["exit_code"]) == ("finish", 3)
+
+
+@test
+def every_call_that_returned_before_kill_9_is_stored_once(box: Box) -> None:
+    daemon = started(box)
+    for turn in range(4):
+        program = trainer(box, """
+        run = wbx.init(project="p", id="r%s" % sys.argv[1])
+        n = 0
+        while True:
+            n += 1
+            run.log({"n": n})
+            say(n)
+        """, turn, socket=daemon.socket)
+        returned = [int(program.read_line()) for _ in range(200)][-1]
+        if turn % 2:
+            daemon.process.stop_running()
+            returned = [int(program.read_line()) for _ in range(200)][-1]
+        program.kill9()
+        while line := program.read_line():
+            returned = int(line)
+        if turn % 2:
+            daemon.process.go_on()
+        daemon.await_no_kept_files()
+        rows = [r.body["data"]["n"] for r in daemon.store.rows(kind="log") if r.body["run"] == f"r{turn}"]
+        assert rows in (list(range(1, returned + 1)), list(range(1, returned + 2))), (returned, rows[-5:])
+
+
+@test
+def twenty_megabytes_logged_without_a_daemon_are_stored_in_order_when_it_comes(box: Box) -> None:
+    daemon = away(box)
+    program = trainer(box, """
+    run = wbx.init(project="p", id="r")
+    for n in range(1, 2001):
+        run.log({"n": n, "text": "x" * 10_000})
+    say("logged", run._client.stats()["given_up"])
+    hear()
+    say(run.flush(60))
+    run.log({"n": 2001})
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("logged 0")
+    assert any(name.endswith(".spool") for name in daemon.kept_files())
+    daemon.start()
+    program.tell("go on")
+    program.expect_line("True")
+    end_well(program)
+    await_numbers(daemon, 2001)
+    daemon.await_no_kept_files()
+
+
+@test
+def twenty_megabytes_of_a_trainer_that_was_killed_are_stored_in_order_when_the_daemon_comes(box: Box) -> None:
+    daemon = away(box)
+    program = trainer(box, """
+    run = wbx.init(project="p", id="r")
+    rows = [[j, "y" * 3000] for j in range(1000)]
+    for n in range(1, 1001):
+        run.log({"n": n, "text": "x" * 15_000} | ({"t": wbx.Table(columns=["j", "y"], data=rows + [[n, ""]])} if n % 250 == 0 else {}))
+    say("logged")
+    hear()
+    """, socket=daemon.socket)
+    program.expect_line("logged")
+    program.kill9()
+    assert len(daemon.kept_files()) >= 2
+    daemon.start()
+    daemon.await_no_kept_files()
+    await_numbers(daemon, 1000)
+    assert len(daemon.store.blobs()) == 4
+    assert not daemon.store.tally()
+
+
+@test
+def a_daemon_killed_while_it_takes_a_spool_takes_the_rest_at_its_next_start(box: Box) -> None:
+    daemon = away(box)
+    program = trainer(box, """
+    run = wbx.init(project="p", id="r")
+    for n in range(1, 2001):
+        run.log({"n": n, "text": "x" * 10_000})
+    say("logged")
+    hear()
+    """, socket=daemon.socket)
+    program.expect_line("logged")
+    program.kill9()
+    daemon.start(WBX_FAULT="commit.done:3")
+    assert daemon.process.wait() == -9
+    assert 0 < len(numbers(daemon)) < 2000
+    daemon.start()
+    daemon.await_no_kept_files()
+    await_numbers(daemon, 2000)
+    daemon.store.check()
+
+
+# -- how a run ends
+
+
+def exit_record(box: Box, code: str) -> tuple[int, Any]:
+    """Exit code of a trainer, and that of its finish record."""
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + "\n    log(3)\n" + code, socket=daemon.socket)
+    status = program.wait()
+    rows = until(lambda: daemon.store.rows(kind="finish"), "the run is finished")
+    assert len(rows) == 1
+    await_numbers(daemon, 3)
+    return status, rows[0].body["exit_code"]
+
+
+@test
+def a_trainer_that_just_ends_finishes_its_run_with_0(box: Box) -> None:
+    assert exit_record(box, "") == (0, 0)
+
+
+@test
+def a_trainer_that_raises_finishes_its_run_with_1(box: Box) -> None:
+    assert exit_record(box, "    raise ValueError('on purpose')") == (1, 1)
+
+
+@test
+def a_trainer_that_exits_with_3_finishes_its_run_with_3(box: Box) -> None:
+    assert exit_record(box, "    sys.exit(3)") == (3, 3)
+
+
+@test
+def a_forked_child_that_ends_leaves_the_run_open(box: Box) -> None:
+    needs_fork()
+    daemon = started(box)
+    program = trainer(box, LOG_SOME + """
+    log(1)
+    if (child := os.fork()) == 0:
+        log(1)
+        sys.exit(0)  # runs exit handlers
+    os.waitpid(child, 0)
+    log(1)
+    say(run.flush(30))
+    hear()
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True")
+    assert daemon.store.rows(kind="finish") == []
+    program.tell("go on")
+    end_well(program)
+    until(lambda: sorted(numbers(daemon)) == [1, 2, 2], "what the child logged is stored too")
+
+
+@test
+def an_error_of_the_disk_of_the_journal_never_raises(box: Box) -> None:
+    daemon = away(box)
+    os.rmdir(daemon.spool_dir)
+    program = trainer(box, """
+    import resource
+    run = wbx.init(project="p", id="r")
+    for n in range(1, 2001):
+        run.log({"n": n, "text": "x" * 10_000})
+    stats = run._client.stats()
+    say("logged", stats["given_up"] > 0, stats["given_up"] + stats["records"])
+    hear()
+    say(run.flush(30), run._client.stats()["waiting_bytes"])
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("logged True 2001")  # the journal holds 4 MiB, the run's own record included
+    daemon.start()
+    program.tell("go on")
+    program.expect_line("True 0")
+    end_well(program)
+    stored = numbers(daemon)
+    assert stored == sorted(set(stored)) and stored[:300] == list(range(1, 301))
+    assert "was not kept" in (box.dir / "trainer.err").read_text()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""wbxd as its units start it: sockets that systemd holds, what it tells systemd, the key as a credential."""
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from client import Client
+from ctl import Ctl
+from daemon import Daemon, Store
+from process import Process, clean_env
+from tap import WAIT_SECONDS, Box, main, test, until
+from wandb import KEY, Fake, forwarding, key_file
+
+# What systemd does between fork and exec: the sockets stand from 3 on, and LISTEN_PID is the daemon itself.
+LAUNCHER = """\
+import fcntl, os, sys
+names, fds, args = sys.argv[1], [int(fd) for fd in sys.argv[2].split(",")], sys.argv[3:]
+high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 50) for fd in fds]
+for place, fd in enumerate(high, 3):
+    os.dup2(fd, place)
+    os.close(fd)
+os.environ.update(LISTEN_FDS=str(len(fds)), LISTEN_FDNAMES=names)
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+os.execv(args[0], args)
+"""
+
+
+class Notify:
+    """The datagram socket behind $NOTIFY_SOCKET."""
+
+    def __init__(self, box: Box, abstract: bool = False) -> None:
+        self.sock = box.enter(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
+        self.address = f"@wbx-test-{os.urandom(8).hex()}" if abstract else str(box.dir / "notify")
+        self.sock.bind(self.address.replace("@", "\0", 1) if abstract else self.address)
+        self.sock.settimeout(WAIT_SECONDS)
+        self.seen: list[str] = []
+
+    def await_message(self, want: str) -> None:
+        while True:
+            self.seen += self.sock.recv(4096).decode().splitlines()
+            if self.seen[-1] == want:
+                return
+
+    def rest(self) -> list[str]:
+        """What came and was not waited for."""
+        self.sock.setblocking(False)
+        try:
+            while True:
+                self.seen += self.sock.recv(4096).decode().splitlines()
+        except BlockingIOError:
+            return self.seen
+
+
+class Service:
+    """systemd's part: listens before the daemon runs, and goes on when it has ended."""
+
+    def __init__(self, box: Box, **settings: Any) -> None:
+        self.box = box
+        self.daemon = Daemon(box, **settings)
+        self.dir = box.dir / "run"
+        self.dir.mkdir()
+        self.socket = self.dir / "wbx.sock"
+        self.control = self.dir / "ctl.sock"
+        self.listeners = {"ctl": self._listen(self.control), "ingest": self._listen(self.socket)}
+        self.notify = Notify(box)
+        self.store = Store(self.daemon.dir / "store")
+
+    def _listen(self, path: Path) -> socket.socket:
+        listener = self.box.enter(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
+        listener.bind(str(path))
+        listener.listen(64)
+        return listener
+
+    def launch(self, **env: str) -> Process:
+        fds = [listener.fileno() for listener in self.listeners.values()]
+        args = [sys.executable, "-c", LAUNCHER, ":".join(self.listeners), ",".join(map(str, fds)), *self.daemon.args()]
+        self.daemon.process = Process(self.box, args, pass_fds=fds, log=self.daemon.log_path,
+                                      env=clean_env(HOME=str(self.box.dir), NOTIFY_SOCKET=self.notify.address, **env))
+        return self.daemon.process
+
+    def start(self, **env: str) -> "Service":
+        self.launch(**env)
+        self.notify.await_message("READY=1")
+        return self
+
+    def ctl(self) -> Ctl:
+        ctl = Ctl(self.daemon)
+        ctl.socket = self.socket
+        return ctl
+
+    def stop(self) -> None:
+        self.daemon.stop()
+        self.notify.await_message("STOPPING=1")
+
+
+def write_a_run(path: Path, run: str, rows: int) -> tuple[Client, bytes]:
+    """Writes without reading: nobody may be there to answer."""
+    client = Client(path)
+    client.say_hello()
+    client.open_run(run)
+    client.log_many(rows, run)
+    client.send("flush")
+    return client, client.producer
+
+
+@test
+def what_waits_in_the_sockets_is_taken_at_the_start(box: Box) -> None:
+    service = Service(box)
+    client, producer = write_a_run(service.socket, "r", 50)
+    service.start()
+    with client:
+        client.expect("welcome")
+        client.await_ack()
+    assert len(service.store.rows(producer, "log")) == 50
+    status = service.ctl().status()
+    assert status["pid"] == service.daemon.process.pid, status
+    assert not service.daemon.socket.exists() and not service.daemon.control.exists(), "it has no sockets of its own"
+    service.stop()
+
+
+@test
+def the_sockets_outlive_the_daemon(box: Box) -> None:
+    service = Service(box).start()
+    service.stop()
+    assert service.socket.is_socket() and service.control.is_socket()
+    client, producer = write_a_run(service.socket, "r", 5)
+    service.start()
+    with client:
+        client.expect("welcome")
+        client.await_ack()
+    assert len(service.store.rows(producer, "log")) == 5
+    service.daemon.kill9()
+    other, producer = write_a_run(service.socket, "r2", 5)
+    service.start()
+    with other:
+        other.expect("welcome")
+        other.await_ack()
+    assert len(service.store.rows(producer, "log")) == 5
+    service.stop()
+
+
+@test
+def sockets_meant_for_another_process_are_left_alone(box: Box) -> None:
+    service = Service(box).start(LISTEN_PID=str(os.getpid()))
+    assert service.daemon.socket.is_socket() and service.daemon.control.is_socket()
+    with Client(service.daemon.socket) as client:
+        client.hello()
+    service.stop()
+    assert not service.daemon.socket.exists()
+
+
+@test
+def systemd_hears_of_start_reload_and_stop_and_nothing_else(box: Box) -> None:
+    service = Service(box).start()
+    service.daemon.process.signal(signal.SIGHUP)
+    service.notify.await_message("RELOADING=1")
+    service.notify.await_message("READY=1")
+    service.stop()
+    assert service.notify.rest() == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"], service.notify.seen
+
+
+@test
+def an_abstract_notify_socket_is_one_too(box: Box) -> None:
+    service = Service(box)
+    service.notify = Notify(box, abstract=True)
+    service.start()
+    service.stop()
+
+
+@test
+def a_daemon_that_cannot_start_is_never_ready(box: Box) -> None:
+    service = Service(box)
+    service.daemon.dir.mkdir()
+    (service.daemon.dir / "store").write_text("in the way")
+    assert service.launch().wait() == 69
+    assert service.notify.rest() == []
+
+
+@test
+def the_watchdog_hears_that_the_loop_turns(box: Box) -> None:
+    service = Service(box).start(WATCHDOG_USEC="2000000")
+    for _ in range(3):
+        service.notify.await_message("WATCHDOG=1")
+    service.daemon.process.signal(signal.SIGTERM)
+    service.notify.await_message("STOPPING=1")
+    assert service.daemon.process.wait() == 0
+
+
+@test
+def the_watchdog_of_another_process_is_not_fed(box: Box) -> None:
+    service = Service(box).start(WATCHDOG_USEC="4000", WATCHDOG_PID="1")
+    with Client(service.socket) as client:  # some turns of the loop
+        client.hello()
+        client.open_run()
+        client.flush()
+    service.stop()
+    assert service.notify.rest() == ["READY=1", "STOPPING=1"]
+
+
+@test
+def lines_for_the_journal_carry_their_priority(box: Box) -> None:
+    service = Service(box).start(JOURNAL_STREAM="8:1")
+    service.stop()
+    lines = service.daemon.log().splitlines()
+    assert any(line.startswith("<6>main: ") for line in lines), lines
+    assert all(line.startswith("<") for line in lines), lines
+
+
+@test
+def the_key_comes_as_a_credential(box: Box) -> None:
+    fake = Fake(box, "--api-key", KEY)
+    credentials = box.dir / "credentials"
+    credentials.mkdir()
+    (credentials / "wandb-api-key").write_text(KEY + "\n")
+    (credentials / "wandb-api-key").chmod(0o440)  # as systemd makes it
+    other = key_file(box, "f" * 40, "other")
+    service = Service(box, models__key_file=other, **forwarding(fake)).start(CREDENTIALS_DIRECTORY=str(credentials))
+    service.daemon.await_log("a key is there, from the credential wandb-api-key")
+    with Client(service.socket) as client:
+        client.hello()
+        client.open_run("r")
+        client.log("r")
+        client.send("finish", run="r", t=1, exit_code=0)
+        client.flush()
+    fake.await_run("r", "finished")
+    fake.check()
+
+
+@test
+def a_credential_of_white_space_is_no_key(box: Box) -> None:
+    credentials = box.dir / "credentials"
+    credentials.mkdir()
+    (credentials / "wandb-api-key").write_text("\n")  # SetCredential= of the unit
+    service = Service(box, models__key_file=box.dir / "none").start(CREDENTIALS_DIRECTORY=str(credentials))
+    service.daemon.await_log("state=no key")
+    with Client(service.socket) as client:
+        client.hello()
+        client.open_run("r")
+        client.flush()
+    assert service.ctl().codes() == ["no_key"]
+    service.stop()
+
+
+@test
+def directories_that_tmpfiles_made_need_no_chmod(box: Box) -> None:
+    if os.getuid() != 0:
+        return
+    home = box.dir / "service"
+    home.mkdir()
+    box.dir.chmod(0o755)
+    os.chown(home, 65534, 65534)
+    for name in ("journal", "spool"):
+        (box.dir / name).mkdir()
+        (box.dir / name).chmod(0o3777)  # not the daemon's own: it may write, and not change the mode
+    daemon = Daemon(box, home / "d", daemon__journal_dir=box.dir / "journal", daemon__spool_dir=box.dir / "spool")
+    daemon.process = Process(box, ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *daemon.args()],
+                             env=clean_env(HOME=str(home)), log=daemon.log_path)
+    until(lambda: daemon.socket.is_socket() or not daemon.process.running, "the socket is there")
+    with Client(daemon.socket) as client:
+        client.hello()
+    daemon.stop()
+
+
+main()
