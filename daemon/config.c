@@ -338,8 +338,7 @@ int config_read_file(struct config *c, const char *path, char ret_error[CONFIG_E
 	if (f.file == NULL) {
 		int r = -errno;
 
-		(void)snprintf(ret_error, CONFIG_ERROR_MAX, "%s: %s", path,
-			       strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+		(void)snprintf(ret_error, CONFIG_ERROR_MAX, "%s: %s", path, strerror(errno));
 		return r;
 	}
 	line = ini_parse_stream(on_ini_read, &f, on_ini_pair, &f); /* the first bad one, or 0 */
@@ -363,7 +362,7 @@ static void environment_name(const char *name, char ret[128])
 	size_t len = (size_t)snprintf(ret, 128, "WBXD_%s", name); /* our names are short */
 
 	for (size_t i = 0; i < len; i++)
-		ret[i] = ret[i] == '.' ? '_' : (char)toupper((unsigned char)ret[i]);
+		ret[i] = (char)(ret[i] == '.' ? '_' : toupper((unsigned char)ret[i]));
 }
 
 int config_read_environment(struct config *c, char ret_error[CONFIG_ERROR_MAX])
@@ -374,8 +373,7 @@ int config_read_environment(struct config *c, char ret_error[CONFIG_ERROR_MAX])
 		char why[CONFIG_ERROR_MAX];
 
 		environment_name(options[i].name, variable);
-		value = getenv(variable); /* NOLINT(concurrency-mt-unsafe): before threads start, or
-					     on reload unchanged */
+		value = getenv(variable);
 		if (value == NULL)
 			continue;
 		if (take_value(c, &options[i], value, why) < 0) {

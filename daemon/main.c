@@ -130,9 +130,7 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 			(void)printf("%s", argv[at][2] == 'h' ? usage
 							      : "wbxd " WBX_VERSION
 								"\n"); /* the exit code says it */
-			exit(fflush(stdout) == 0
-				     ? EXIT_SUCCESS
-				     : EXIT_FAILURE); /* NOLINT(concurrency-mt-unsafe) */
+			exit(fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 		}
 		r = take_argument(a, argc, argv, &at);
 		if (r != 0)
@@ -235,10 +233,7 @@ static void on_tick(void *arg)
 
 static gid_t group_id(const char *name)
 {
-	const struct group *g =
-		name[0] == '\0'
-			? NULL
-			: getgrnam(name); /* NOLINT(concurrency-mt-unsafe): before threads start */
+	const struct group *g = name[0] == '\0' ? NULL : getgrnam(name);
 
 	return g == NULL ? (gid_t)-1 : g->gr_gid;
 }
@@ -411,8 +406,7 @@ static int make_dir(const char *path)
 {
 	if (path == NULL || mkdir(path, 0700) == 0 || errno == EEXIST)
 		return 0;
-	(void)fprintf(stderr, "wbxd: %s: %s\n", path,
-		      strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+	(void)fprintf(stderr, "wbxd: %s: %s\n", path, strerror(errno));
 	return EXIT_CONFIG;
 }
 
@@ -503,8 +497,7 @@ static int answer(const struct wbxd *d)
 
 	if (r < 0) {
 		(void)fprintf(stderr, "wbxd: the store in %s cannot be read: %s\n",
-			      d->arguments.answer,
-			      strerror(-r)); /* NOLINT(concurrency-mt-unsafe) */
+			      d->arguments.answer, strerror(-r));
 		return EXIT_UNAVAILABLE;
 	}
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail */

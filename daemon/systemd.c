@@ -17,10 +17,9 @@ enum {
 
 int systemd_listen_fd(const char *name)
 {
-	const char *pid =
-		getenv("LISTEN_PID"); /* NOLINT(concurrency-mt-unsafe): before threads start */
-	const char *count = getenv("LISTEN_FDS");     /* NOLINT(concurrency-mt-unsafe) */
-	const char *names = getenv("LISTEN_FDNAMES"); /* NOLINT(concurrency-mt-unsafe) */
+	const char *pid = getenv("LISTEN_PID");
+	const char *count = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES");
 	long fds = count == NULL ? 0 : strtol(count, NULL, 10);
 
 	if (pid == NULL || names == NULL || strtol(pid, NULL, 10) != (long)getpid())
@@ -41,8 +40,7 @@ int systemd_listen_fd(const char *name)
 void systemd_notify(const char *message)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const char *path =
-		getenv("NOTIFY_SOCKET"); /* NOLINT(concurrency-mt-unsafe): never changed */
+	const char *path = getenv("NOTIFY_SOCKET");
 	size_t len = path == NULL ? 0 : strlen(path);
 	int fd;
 
@@ -62,8 +60,8 @@ void systemd_notify(const char *message)
 
 uint64_t systemd_watchdog_ms(void)
 {
-	const char *usec = getenv("WATCHDOG_USEC"); /* NOLINT(concurrency-mt-unsafe): as above */
-	const char *pid = getenv("WATCHDOG_PID");   /* NOLINT(concurrency-mt-unsafe) */
+	const char *usec = getenv("WATCHDOG_USEC");
+	const char *pid = getenv("WATCHDOG_PID");
 
 	if (usec == NULL || (pid != NULL && strtol(pid, NULL, 10) != (long)getpid()))
 		return 0;

@@ -82,7 +82,9 @@ int journal_header_read(const uint8_t bytes[JOURNAL_HEADER], uint64_t file_size,
 	return 0;
 }
 
-static void hex_name(const uint8_t producer[PRODUCER_BYTES], char ret[PRODUCER_BYTES * 2 + 1])
+#define HEX_DIGITS ((size_t)PRODUCER_BYTES * 2)
+
+static void hex_name(const uint8_t producer[PRODUCER_BYTES], char ret[HEX_DIGITS + 1])
 {
 	static const char digits[] = "0123456789abcdef";
 
@@ -90,12 +92,12 @@ static void hex_name(const uint8_t producer[PRODUCER_BYTES], char ret[PRODUCER_B
 		ret[i * 2] = digits[producer[i] >> 4];
 		ret[i * 2 + 1] = digits[producer[i] & 15];
 	}
-	ret[PRODUCER_BYTES * 2] = '\0';
+	ret[HEX_DIGITS] = '\0';
 }
 
 void journal_name(const uint8_t producer[PRODUCER_BYTES], char ret[JOURNAL_NAME_MAX])
 {
-	char hex[PRODUCER_BYTES * 2 + 1];
+	char hex[HEX_DIGITS + 1];
 
 	hex_name(producer, hex);
 	(void)snprintf(ret, JOURNAL_NAME_MAX, "%s.journal", hex); /* fits */
@@ -103,7 +105,7 @@ void journal_name(const uint8_t producer[PRODUCER_BYTES], char ret[JOURNAL_NAME_
 
 void spool_name(const uint8_t producer[PRODUCER_BYTES], unsigned number, char ret[JOURNAL_NAME_MAX])
 {
-	char hex[PRODUCER_BYTES * 2 + 1];
+	char hex[HEX_DIGITS + 1];
 
 	hex_name(producer, hex);
 	(void)snprintf(ret, JOURNAL_NAME_MAX, "%s.%u.spool", hex, number); /* fits */
@@ -121,12 +123,12 @@ bool journal_name_parse(const char *name, uint8_t ret_producer[PRODUCER_BYTES], 
 	const char *rest;
 	size_t digits;
 
-	if (strspn(name, "0123456789abcdef") != PRODUCER_BYTES * 2)
+	if (strspn(name, "0123456789abcdef") != HEX_DIGITS)
 		return false;
 	for (size_t i = 0; i < PRODUCER_BYTES; i++)
 		ret_producer[i] =
-			(uint8_t)(hex_digit(name[i * 2]) << 4 | hex_digit(name[i * 2 + 1]));
-	rest = name + PRODUCER_BYTES * 2;
+			(uint8_t)(hex_digit(name[i * 2]) * 16 + hex_digit(name[i * 2 + 1]));
+	rest = name + HEX_DIGITS;
 	if (strcmp(rest, ".journal") == 0) {
 		*ret_is_spool = false;
 		return true;

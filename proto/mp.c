@@ -94,7 +94,7 @@ static double real_of(const uint8_t *p, unsigned bytes)
 
 static struct mp_value signed_value(uint64_t raw, unsigned bytes)
 {
-	unsigned shift = 64 - bytes * 8;
+	unsigned shift = 56 - (bytes - 1) % 8 * 8;    /* bytes is 1 to 8 */
 	int64_t v = (int64_t)(raw << shift) >> shift; /* the sign of the narrow number spreads (gcc
 							 and clang shift arithmetically) */
 
@@ -176,6 +176,18 @@ static bool key_too_long(const struct level *open, const struct mp_value *v,
 	       v->bytes.len > l->key_bytes;
 }
 
+static bool holds_values(const struct mp_value *v)
+{
+	return v->type == MP_ARRAY || v->type == MP_MAP;
+}
+
+static struct level level_of(const struct mp_value *v)
+{
+	bool is_map = v->type == MP_MAP;
+
+	return (struct level){.left = is_map ? (uint64_t)v->count * 2 : v->count, .is_map = is_map};
+}
+
 int mp_skip(struct mp *m, const struct mp_limits *limits)
 {
 	static const struct mp_limits lenient = {MP_DEPTH_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
@@ -191,31 +203,27 @@ int mp_skip(struct mp *m, const struct mp_limits *limits)
 		struct mp_value v;
 		int r;
 
-		while (open[depth].left == 0) {
-			if (depth == 0) {
-				*m = walk;
-				return 0;
-			}
+		while (depth > 0 && open[depth].left == 0)
 			depth--;
-		}
+		if (open[depth].left == 0)
+			break;
 		r = mp_read(&walk, &v);
 		if (r < 0)
 			return r;
 		if (++items > l->items || key_too_long(&open[depth], &v, l))
 			return -E2BIG;
 		open[depth].left--;
-		if (v.type != MP_ARRAY && v.type != MP_MAP)
+		if (!holds_values(&v))
 			continue;
-		if (v.type == MP_MAP && v.count > l->keys - keys)
-			return -E2BIG;
-		keys += v.type == MP_MAP ? v.count : 0;
 		if (depth == l->depth)
 			return -E2BIG;
-		open[++depth] = (struct level){
-			.left = v.type == MP_MAP ? (uint64_t)v.count * 2 : v.count,
-			.is_map = v.type == MP_MAP,
-		};
+		open[++depth] = level_of(&v);
+		keys += open[depth].is_map ? v.count : 0;
+		if (keys > l->keys)
+			return -E2BIG;
 	}
+	*m = walk;
+	return 0;
 }
 
 int mp_take(struct mp *m, struct span *ret)

@@ -44,7 +44,7 @@ void say(const char *format, ...)
 
 int say_errno(const char *what, int error)
 {
-	say("%s: %s", what, strerror(-error)); /* NOLINT(concurrency-mt-unsafe): one thread */
+	say("%s: %s", what, strerror(-error));
 	return CODE_ERROR;
 }
 

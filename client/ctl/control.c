@@ -99,11 +99,27 @@ static bool is_there(const char *path)
 	return access(path, X_OK) == 0;
 }
 
+/* pip puts both into one directory, which need not be in PATH. */
+static bool find_beside_us(char ret[PLACE_PATH_MAX])
+{
+	static const char name[] = "wbxd";
+	ssize_t len = readlink("/proc/self/exe", ret, PLACE_PATH_MAX - sizeof(name));
+
+	while (len > 0 && ret[len - 1] != '/')
+		len--;
+	if (len <= 0)
+		return false;
+	memcpy(ret + len, name, sizeof(name));
+	return is_there(ret);
+}
+
 static int find_daemon(char ret[PLACE_PATH_MAX])
 {
 	static const char *const usual[] = {"/usr/sbin/wbxd", "/usr/local/sbin/wbxd"};
-	const char *path = getenv("PATH"); /* NOLINT(concurrency-mt-unsafe): one thread */
+	const char *path = getenv("PATH");
 
+	if (find_beside_us(ret))
+		return 0;
 	while (path != NULL && *path != '\0') {
 		size_t len = strcspn(path, ":");
 

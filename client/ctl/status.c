@@ -40,7 +40,7 @@ static int get_facts(struct call *c, struct facts *ret)
 
 static bool has_colour(void)
 {
-	const char *no = getenv("NO_COLOR"); /* NOLINT(concurrency-mt-unsafe): one thread */
+	const char *no = getenv("NO_COLOR");
 
 	return (no == NULL || no[0] == '\0') && isatty(STDOUT_FILENO) == 1;
 }

@@ -357,8 +357,7 @@ static int end_run(struct cat *c)
 				  : "there is no journal, what is not there now is lost");
 		return CODE_LATER;
 	} else {
-		say("run %s: %s", wbx_run_id(c->run),
-		    strerror(-r)); /* NOLINT(concurrency-mt-unsafe): glibc's is safe */
+		say("run %s: %s", wbx_run_id(c->run), strerror(-r));
 		return CODE_ERROR;
 	}
 	if (stats.rejected > 0)
@@ -374,14 +373,13 @@ static int cat_run(struct cat *c)
 	int r = open_run(c);
 
 	if (r < 0) {
-		say("the run cannot be opened: %s",
-		    strerror(-r)); /* NOLINT(concurrency-mt-unsafe): glibc's is safe */
+		say("the run cannot be opened: %s", strerror(-r));
 		return r == -EINVAL || r == -EMSGSIZE ? CODE_USAGE : CODE_ERROR;
 	}
 	r = read_rows(c);
 	if (r < 0)
 		say("line %" PRIu64 ": %s; what came before it is kept", c->line_number,
-		    strerror(-r)); /* NOLINT(concurrency-mt-unsafe): glibc's is safe */
+		    strerror(-r));
 	code = end_run(c);
 	if (c->bad > 0)
 		say("%" PRIu64 " line%s skipped", c->bad, c->bad == 1 ? " was" : "s were");

@@ -276,8 +276,7 @@ static void note_failure(struct wbx *w, int r)
 		state_say(
 			w, 1,
 			"no wbx daemon answers at %s (%s); records are kept and sent when it does",
-			w->place.socket,
-			strerror(-r)); /* NOLINT(concurrency-mt-unsafe): glibc's is safe */
+			w->place.socket, strerror(-r));
 }
 
 static void try_connect(struct wbx *w)

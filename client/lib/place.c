@@ -51,10 +51,9 @@ static int place_system(struct place *p)
 
 static int place_own(struct place *p)
 {
-	const char *runtime = getenv(
-		"XDG_RUNTIME_DIR"); /* NOLINT(concurrency-mt-unsafe): as getenv is everywhere */
-	const char *state = getenv("XDG_STATE_HOME"); /* NOLINT(concurrency-mt-unsafe) */
-	const char *home = getenv("HOME");            /* NOLINT(concurrency-mt-unsafe) */
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	const char *state = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
 	int r;
 
 	p->is_own = true;
@@ -85,7 +84,7 @@ int place_find(struct place *ret, const char *socket)
 
 	memset(ret, 0, sizeof(*ret));
 	if (socket == NULL)
-		socket = getenv("WBX_SOCKET"); /* NOLINT(concurrency-mt-unsafe) */
+		socket = getenv("WBX_SOCKET");
 	if (socket != NULL && socket[0] != '\0')
 		return place_beside(ret, socket);
 	if (stat(system_socket, &st) == 0)

@@ -6,6 +6,7 @@
 #include "proto/base/rng.h"
 #include "proto/mp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -154,6 +155,7 @@ int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run
 		r = make_run(w, options, &run);
 	if (r < 0)
 		return r;
+	assert(run != NULL);
 	run->generation = w->generation;
 	r = emit_run(w, run, options);
 	if (r == 0 && options->config != NULL)
@@ -179,6 +181,7 @@ int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_
 		r = make_run(w, options, &run);
 	if (r < 0)
 		return r;
+	assert(run != NULL);
 	run->generation = w->generation;
 	r = emit_begin(&e, w, run, "attach", 2);
 	if (r == 0) {

@@ -24,8 +24,6 @@ enum {
 	FIRST_FREE_FD = 3
 };
 
-extern char **environ;
-
 static bool is_there(const char *path)
 {
 	return access(path, X_OK) == 0;
@@ -34,8 +32,7 @@ static bool is_there(const char *path)
 /* The first wbxd in PATH, or where packages put it. True and the path in ret. */
 static bool find_daemon(const struct wbx *w, char ret[PLACE_PATH_MAX])
 {
-	const char *path =
-		getenv("PATH"); /* NOLINT(concurrency-mt-unsafe): as getenv is everywhere */
+	const char *path = getenv("PATH");
 	const char *chosen = w->options.daemon;
 
 	if (chosen != NULL) {

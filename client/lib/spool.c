@@ -3,6 +3,7 @@
 
 #include "proto/base/mem.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -127,6 +128,7 @@ static void note_frame(struct spool *s, size_t len, uint64_t seq, uint64_t blob)
 		s->step_count > s->first_step ? &s->steps[s->step_count - 1] : NULL;
 	uint64_t begun = s->step_count >= 2 ? s->steps[s->step_count - 2].end : s->start;
 
+	assert(s->steps != NULL); /* reserve_step() made room */
 	s->tail += len;
 	if (last == NULL || last->end - begun >= SPOOL_STEP) {
 		last = &s->steps[s->step_count++];

@@ -92,14 +92,12 @@ static void pack_job(struct pack *p)
 	size_t count = 0;
 
 	for (size_t i = 0; i < array_len(names); i++)
-		count += getenv(names[i]) !=
-			 NULL; /* NOLINT(concurrency-mt-unsafe): as getenv is everywhere */
+		count += getenv(names[i]) != NULL;
 	pack_text(p, "job");
 	pack_map(p, count);
 	for (size_t i = 0; i < array_len(names); i++) {
-		if (getenv(names[i]) != NULL) /* NOLINT(concurrency-mt-unsafe) */
-			pack_pair_text(p, names[i],
-				       getenv(names[i])); /* NOLINT(concurrency-mt-unsafe) */
+		if (getenv(names[i]) != NULL)
+			pack_pair_text(p, names[i], getenv(names[i]));
 	}
 }
 

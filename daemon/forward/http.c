@@ -182,20 +182,15 @@ static bool add_header(struct transfer *t, const char *line)
 	return longer != NULL;
 }
 
-static bool set_up(struct transfer *t, const struct http_request *q)
-{
-	const struct http_settings *s = &t->http->settings;
-	CURL *e = t->easy;
-	CURLcode c = CURLE_OK;
-
 #define SET(option, value)                                                                         \
 	if (c == CURLE_OK)                                                                         \
 	c = curl_easy_setopt(e, option, value)
-	SET(CURLOPT_URL, q->url);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_POST, 1L);
-	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body.len);
+
+static CURLcode set_callbacks(struct transfer *t)
+{
+	CURL *e = t->easy;
+	CURLcode c = CURLE_OK;
+
 	SET(CURLOPT_READFUNCTION, on_read);
 	SET(CURLOPT_READDATA, t);
 	SET(CURLOPT_SEEKFUNCTION, on_seek);
@@ -204,14 +199,28 @@ static bool set_up(struct transfer *t, const struct http_request *q)
 	SET(CURLOPT_WRITEDATA, t);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, t);
-	SET(CURLOPT_NOPROGRESS, 0L);
 	SET(CURLOPT_XFERINFOFUNCTION, on_progress);
 	SET(CURLOPT_XFERINFODATA, t);
+	SET(CURLOPT_ERRORBUFFER, t->error);
+	SET(CURLOPT_PRIVATE, t);
+	return c;
+}
+
+static bool set_up(struct transfer *t, const struct http_request *q)
+{
+	const struct http_settings *s = &t->http->settings;
+	CURL *e = t->easy;
+	CURLcode c = set_callbacks(t);
+
+	SET(CURLOPT_URL, q->url);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_POST, 1L);
+	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body.len);
+	SET(CURLOPT_NOPROGRESS, 0L);
 	SET(CURLOPT_HTTPHEADER, t->headers);
 	SET(CURLOPT_USERAGENT, s->agent);
 	SET(CURLOPT_ACCEPT_ENCODING, "gzip");
-	SET(CURLOPT_ERRORBUFFER, t->error);
-	SET(CURLOPT_PRIVATE, t);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server that does not answer */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)s->connect_timeout_ms);
@@ -226,9 +235,9 @@ static bool set_up(struct transfer *t, const struct http_request *q)
 		SET(CURLOPT_USERNAME, q->user);
 		SET(CURLOPT_PASSWORD, q->password);
 	}
-#undef SET
 	return c == CURLE_OK;
 }
+#undef SET
 
 static int transfer_start(struct transfer *t, const struct http_request *q)
 {

@@ -21,7 +21,7 @@ static char from_environment[API_KEY_MAX + 1];
 
 void key_take_environment(void)
 {
-	char *value = getenv("WANDB_API_KEY"); /* NOLINT(concurrency-mt-unsafe): see key.h */
+	char *value = getenv("WANDB_API_KEY");
 	size_t len = value == NULL ? 0 : strlen(value);
 
 	if (len == 0)
@@ -29,8 +29,8 @@ void key_take_environment(void)
 	/* one that is too long is kept as something that is no key, so that it is refused aloud */
 	(void)snprintf(from_environment, sizeof(from_environment), "%s",
 		       len <= API_KEY_MAX ? value : "too long");
-	explicit_bzero(value, len);      /* /proc/PID/environ shows this very memory */
-	(void)unsetenv("WANDB_API_KEY"); /* NOLINT(concurrency-mt-unsafe): the name is a good one */
+	explicit_bzero(value, len); /* /proc/PID/environ shows this very memory */
+	(void)unsetenv("WANDB_API_KEY");
 }
 
 void key_forget(struct key *k)
@@ -129,8 +129,7 @@ static int from_file(struct key *ret, const char *path, char *room, char ret_err
 
 static int from_credential(struct key *ret, char *room, char ret_error[256])
 {
-	const char *dir = getenv("CREDENTIALS_DIRECTORY"); /* NOLINT(concurrency-mt-unsafe): never
-							      changed after the start */
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
 	char path[1024];
 	size_t len = 0;
 	int r;
@@ -212,7 +211,7 @@ static void machine_of(const char *url, char ret[256])
 
 static int from_netrc(struct key *ret, const char *base_url, char *room)
 {
-	const char *home = getenv("HOME"); /* NOLINT(concurrency-mt-unsafe): as above */
+	const char *home = getenv("HOME");
 	char path[1024];
 	char machine[256];
 	char text[API_KEY_MAX + 1];
@@ -226,6 +225,7 @@ static int from_netrc(struct key *ret, const char *base_url, char *room)
 	if (read_secret(path, room, &len, true) < 0)
 		return -ENOENT;
 	machine_of(base_url, machine);
+	/* NOLINTNEXTLINE(readability-suspicious-call-argument): its own text, another's room */
 	r = key_from_netrc(text, room, machine);
 	if (r == 0)
 		r = take_key(ret, text, strlen(text));

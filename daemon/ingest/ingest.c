@@ -601,8 +601,7 @@ static int make_shared_dir(const char *path, char ret_error[256])
 
 		if (stat(path, &st) == 0 && S_ISDIR(st.st_mode) && access(path, W_OK | X_OK) == 0)
 			return 0; /* made for us by somebody else (tmpfiles.d) */
-		(void)snprintf(ret_error, 256, "directory %s: %s", path,
-			       strerror(errno)); /* NOLINT(concurrency-mt-unsafe) */
+		(void)snprintf(ret_error, 256, "directory %s: %s", path, strerror(errno));
 		return -errno;
 	}
 	return 0;

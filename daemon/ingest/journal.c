@@ -74,7 +74,7 @@ static void look_at_file(struct scan_job *j, int dir, const char *name)
 {
 	struct scan_entry e = {0};
 	bool is_spool = false;
-	struct stat st;
+	struct stat st = {0};
 	auto_fd int fd = -1;
 
 	if (!journal_name_parse(name, e.producer, &is_spool) && !ends_with(name, ".new"))
@@ -106,9 +106,7 @@ static void look_at_dir(struct scan_job *j, const char *path)
 		log_warn("journal", "dir=%s errno=%d cannot be read", path, errno);
 		return;
 	}
-	while (j->count < SCAN_MAX &&
-	       (entry = readdir(list)) !=
-		       NULL) /* NOLINT(concurrency-mt-unsafe): a stream of our own */
+	while (j->count < SCAN_MAX && (entry = readdir(list)) != NULL)
 		look_at_file(j, dirfd(list), entry->d_name);
 	(void)closedir(list); /* read only */
 }
@@ -200,8 +198,9 @@ static int read_header(struct replay_file *file, const struct stat *st)
 static int add_file(struct replay_job *j, struct replay_files *f, int dir, const char *name)
 {
 	struct replay_file *file = mem_zalloc(sizeof(*file));
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
 	struct replay_file **grown = mem_realloc(f->items, (f->count + 1) * sizeof(*grown));
-	struct stat st;
+	struct stat st = {0};
 	int r;
 
 	if (grown != NULL)
@@ -239,8 +238,7 @@ static int add_files_of(struct replay_job *j, struct replay_files *f, int dir)
 		return -errno;
 	}
 	rewinddir(list);
-	while (r == 0 && (entry = readdir(list)) !=
-				 NULL) { /* NOLINT(concurrency-mt-unsafe): a stream of our own */
+	while (r == 0 && (entry = readdir(list)) != NULL) {
 		uint8_t producer[PRODUCER_BYTES];
 		bool is_spool;
 
@@ -271,8 +269,8 @@ static int open_files(struct replay_job *j)
 		r = -ENOENT;
 	if (r < 0)
 		return r;
-	qsort(f->items, f->count, sizeof(*f->items),
-	      by_start); /* NOLINT(bugprone-sizeof-expression): of pointers */
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
+	qsort(f->items, f->count, sizeof(*f->items), by_start);
 	f->place = f->items[0]->header.head;
 	buf_clear(&j->chunk);
 	return buf_add(&j->chunk, f->items[0]->header.hello.at, f->items[0]->header.hello.len);

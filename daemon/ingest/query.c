@@ -36,8 +36,7 @@ static void fail(struct query *q, int r)
 	char text[128];
 
 	buf_clear(&q->out);
-	(void)snprintf(text, sizeof(text), "the store cannot be read: %s",
-		       strerror(-r)); /* NOLINT(concurrency-mt-unsafe): glibc's is safe */
+	(void)snprintf(text, sizeof(text), "the store cannot be read: %s", strerror(-r));
 	answer_error(&q->out, q->id, "store", text);
 	q->more = false;
 }
@@ -549,8 +548,10 @@ static int on_tail_record(void *arg, const struct stored_record *record)
 	if (slice_is_full(q))
 		return 1;
 	q->after = record->lsn;
-	if (mp_read(&payload, &v) < 0 || mp_read(&payload, &v) < 0)
+	if (mp_read(&payload, &v) < 0)
 		return 0; /* checked when it came */
+	if (mp_read(&payload, &v) < 0)
+		return 0;
 	if (kind.at != NULL && !span_equal(kind, v.bytes))
 		return 0;
 	if (mp_read(&payload, &v) < 0)

@@ -502,8 +502,7 @@ static int sweep(struct blobs *b, int dir, bool has_rows, bool descend)
 		return r;
 	}
 	rewinddir(list);
-	while (r == 0 && (entry = readdir(list)) !=
-				 NULL) { /* NOLINT(concurrency-mt-unsafe): a stream of our own */
+	while (r == 0 && (entry = readdir(list)) != NULL) {
 		if (entry->d_name[0] == '.')
 			continue;
 		if (descend) {

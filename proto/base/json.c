@@ -112,7 +112,7 @@ size_t json_format_double(char ret_text[JSON_DOUBLE_MAX], double value)
 
 		len = snprintf(ret_text, JSON_DOUBLE_MAX, "%.*g", digits, value);
 		back = strtod(ret_text, NULL);
-		if (memcmp(&back, &value, sizeof(back)) == 0)
+		if (!(back < value || back > value))
 			break;
 	}
 	return (size_t)len;

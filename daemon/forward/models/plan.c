@@ -308,8 +308,8 @@ static int read_state(struct plan *p, struct mp map)
 
 int plan_load(struct plan *p, struct reader *reader)
 {
-	struct stream_info stream;
-	struct run_info run;
+	struct stream_info stream = {0};
+	struct run_info run = {0};
 	struct buf state;
 	int r = reader_stream(reader, stream_of(p->run, CLASS_METRICS), &stream);
 

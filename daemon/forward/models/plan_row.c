@@ -287,6 +287,7 @@ static int add_late(struct making *m)
 }
 
 int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, int64_t now_us,
+	      /* NOLINTNEXTLINE(readability-non-const-parameter): written through m */
 	      enum plan_outcome *ret, uint8_t ret_blob[DIGEST_BYTES])
 {
 	for (;;) {

@@ -46,6 +46,7 @@ static const struct plan_table *known_table(const struct plan *p, struct span bl
 {
 	unsigned count = p->table_count < PLAN_TABLES ? p->table_count : PLAN_TABLES;
 
+	assert(blob.at != NULL); /* find_table() saw to it */
 	for (unsigned i = 0; i < count; i++) {
 		if (memcmp(p->tables[i].blob, blob.at, DIGEST_BYTES) == 0)
 			return &p->tables[i];
@@ -192,6 +193,7 @@ static bool wants_table(const struct making *m)
 
 		if (known_table(m->plan, blob) != NULL)
 			continue;
+		assert(blob.at != NULL);
 		memcpy(m->ret_blob, blob.at, DIGEST_BYTES);
 		return true;
 	}

@@ -213,9 +213,8 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	bool has_more = run_has_records(r);
 	bool ends;
 
-	if (!is_time(r, has_more, now_ms))
-		return r->posted_ms +
-		       r->host->interval_ms; /* rows that get ready wait for it, too */
+	if (!is_time(r, has_more, now_ms)) /* rows that get ready wait for it, too */
+		return r->posted_ms + r->host->interval_ms;
 	if (wants_plan(r, has_more)) {
 		run_plan_start(r);
 		return now_ms;

@@ -138,15 +138,24 @@ static void drop_children(struct tree *t, struct node *n)
 	}
 }
 
-void tree_remove(struct tree *t, struct node *n)
+/* A branch has a leaf below it: one that lost its last, or whose first found no room, goes. */
+static void drop_empty(struct tree *t, struct node *n)
 {
-	drop_children(t, n);
-	while (n != NULL) {
+	while (n != NULL && !n->is_leaf && n->first == NULL) {
 		struct node *parent = n->parent;
 
 		drop_node(t, n);
-		n = parent != NULL && parent->first == NULL ? parent : NULL;
+		n = parent;
 	}
+}
+
+void tree_remove(struct tree *t, struct node *n)
+{
+	struct node *parent = n->parent;
+
+	drop_children(t, n);
+	drop_node(t, n);
+	drop_empty(t, parent);
 }
 
 static void make_leaf(struct tree *t, struct node *n)
@@ -191,14 +200,15 @@ static int branch(struct tree *t, struct node *parent, struct span key, struct n
 int tree_leaf_at(struct tree *t, const struct span *path, size_t count, struct node **ret)
 {
 	struct node *parent = NULL;
+	int r = 0;
 
-	for (size_t i = 0; i + 1 < count; i++) {
-		int r = branch(t, parent, path[i], &parent);
-
-		if (r < 0)
-			return r;
-	}
-	return tree_leaf(t, parent, path[count - 1], ret);
+	for (size_t i = 0; r == 0 && i + 1 < count; i++)
+		r = branch(t, parent, path[i], &parent);
+	if (r == 0)
+		r = tree_leaf(t, parent, path[count - 1], ret);
+	if (r < 0)
+		drop_empty(t, parent);
+	return r;
 }
 
 int tree_set(struct node *leaf, struct span value)
@@ -237,6 +247,17 @@ static int make_branches(struct merge *m)
 	return 0;
 }
 
+/* The merge ends with an error: branches that it made and did not fill go again. */
+static void drop_branches(struct merge *m)
+{
+	unsigned made = m->depth;
+
+	while (made > 0 && m->levels[made].node == NULL)
+		made--;
+	if (made > 0)
+		drop_empty(m->tree, m->levels[made].node);
+}
+
 static int merge_leaf(struct merge *m, struct span key, struct span value, tree_on_leaf on_leaf,
 		      void *arg)
 {
@@ -245,8 +266,11 @@ static int merge_leaf(struct merge *m, struct span key, struct span value, tree_
 
 	if (r == 0)
 		r = tree_leaf(m->tree, m->levels[m->depth].node, key, &leaf);
-	if (r == 0)
-		r = tree_set(leaf, value);
+	if (r < 0) {
+		drop_branches(m);
+		return r;
+	}
+	r = tree_set(leaf, value);
 	return r == 0 && on_leaf != NULL ? on_leaf(arg, leaf) : r;
 }
 

@@ -48,8 +48,8 @@ static void write_base64(struct json *j, struct span bytes)
 	if (buf_reserve(&text, need) == 0 && bytes.len < INT32_MAX) {
 		text.len = (size_t)EVP_EncodeBlock(text.data, bytes.at, (int)bytes.len);
 		json_put_string(j, buf_span(&text));
-	} else {
-		json_put_null(j);
+	} else if (j->out->error == 0) {
+		j->out->error = -ENOMEM; /* a null in its place would be another value */
 	}
 	buf_done(&text);
 }
@@ -83,6 +83,23 @@ static void close_level(struct json *j, const struct level *l)
 		json_close_array(j);
 }
 
+static struct level open_level(struct json *j, const struct mp_value *v)
+{
+	bool is_map = v->type == MP_MAP;
+
+	if (is_map)
+		json_open_object(j);
+	else
+		json_open_array(j);
+	return (struct level){.left = is_map ? (uint64_t)v->count * 2 : v->count, .is_map = is_map};
+}
+
+/* The next value of this level is a key; counts it. */
+static bool is_key_next(struct level *l)
+{
+	return l->left-- % 2 == 0 && l->is_map;
+}
+
 int value_to_json(struct json *j, struct mp *m, enum value_style style)
 {
 	struct level open[JSON_DEPTH_MAX];
@@ -94,28 +111,18 @@ int value_to_json(struct json *j, struct mp *m, enum value_style style)
 
 		if (mp_read(m, &v) < 0)
 			return -EBADMSG;
-		if (depth > 0 && open[depth - 1].is_map && open[depth - 1].left-- % 2 == 0) {
+		if (depth > 0 && is_key_next(&open[depth - 1])) {
 			json_put_key(j, value_key_text(&v, room));
 			if (v.type == MP_ARRAY || v.type == MP_MAP)
 				return -EBADMSG;
 			continue;
 		}
-		if (depth > 0 && !open[depth - 1].is_map)
-			open[depth - 1].left--;
-		if (v.type != MP_ARRAY && v.type != MP_MAP) {
+		if (v.type != MP_ARRAY && v.type != MP_MAP)
 			write_scalar(j, &v, style);
-		} else {
-			if (depth == VALUE_DEPTH_MAX)
-				return -EBADMSG;
-			open[depth++] = (struct level){
-				.left = v.type == MP_MAP ? (uint64_t)v.count * 2 : v.count,
-				.is_map = v.type == MP_MAP,
-			};
-			if (v.type == MP_MAP)
-				json_open_object(j);
-			else
-				json_open_array(j);
-		}
+		else if (depth == VALUE_DEPTH_MAX)
+			return -EBADMSG;
+		else
+			open[depth++] = open_level(j, &v);
 		while (depth > 0 && open[depth - 1].left == 0)
 			close_level(j, &open[--depth]);
 	} while (depth > 0);

@@ -186,7 +186,7 @@ static void copy_line(char ret[WIRE_REASON_MAX], const char *text, size_t len)
 	for (size_t i = 0; i < len && n < WIRE_REASON_MAX - 1; i++) {
 		unsigned char c = (unsigned char)text[i];
 
-		ret[n++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
+		ret[n++] = (char)(c < 0x20 || c == 0x7f ? ' ' : c);
 	}
 	while (n > 0 && (ret[n - 1] == ' ' || ((unsigned char)ret[n - 1] & 0xc0) == 0x80))
 		n--; /* no half character at the cut */
