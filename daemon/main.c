@@ -47,7 +47,8 @@ struct arguments {
 
 struct wbxd {
 	struct arguments arguments;
-	struct config config;
+	struct config config; /* of the start: any thread may read it */
+	struct config live;   /* after the last reload; loop thread */
 	struct stats stats;
 	struct ingest *ingest;
 	struct store *store;
@@ -183,14 +184,14 @@ static struct sender_settings sender_settings(const struct config *c)
 
 static void apply_live_settings(struct wbxd *d)
 {
-	struct sender_settings sender = sender_settings(&d->config);
+	struct sender_settings sender = sender_settings(&d->live);
 
 	enum log_level level = LOG_LEVEL_INFO;
 
-	(void)log_level_by_name(d->config.log_level, &level); /* config.c knows the names */
+	(void)log_level_by_name(d->live.log_level, &level); /* config.c knows the names */
 	log_set_level(level);
 	if (d->ingest != NULL)
-		ingest_set_base_url(d->ingest, d->config.base_url);
+		ingest_set_base_url(d->ingest, d->live.base_url);
 	if (d->sender != NULL && sender_reload(d->sender, &sender) < 0)
 		log_error("config", "no memory; the sender goes on with the settings it had");
 }
@@ -208,7 +209,7 @@ static void on_reload(void *arg)
 	} else {
 		if (config_keep_start(fresh, &d->config, &key))
 			log_warn("config", "key=%s changes with the next start only", key);
-		d->config = *fresh;
+		d->live = *fresh;
 		apply_live_settings(d);
 		log_info("config", "settings read again");
 	}
@@ -458,6 +459,7 @@ static int run(struct wbxd *d)
 	(void)umask(077);               /* always succeeds */
 	raise_file_limit();
 	key_take_environment();
+	d->live = d->config;
 	apply_live_settings(d);
 	d->watchdog_ms = systemd_watchdog_ms();
 	r = make_dir(d->arguments.dir);
@@ -516,7 +518,9 @@ int main(int argc, char **argv)
 		return r;
 	if (read_config(&d.arguments, &d.config, error) < 0) {
 		(void)fprintf(stderr, "wbxd: %s\n", error);
-		return EXIT_CONFIG;
+		if (d.arguments.answer ==
+		    NULL) /* status has to tell of a daemon that cannot start */
+			return EXIT_CONFIG;
 	}
 	if (d.arguments.check_config) {
 		(void)printf("wbxd: the settings are fine\n"); /* the exit code says it too */

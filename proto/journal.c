@@ -49,6 +49,7 @@ static bool numbers_fit(const struct journal_header *h, uint64_t file_size)
 {
 	if (h->is_spool)
 		return h->capacity == 0 && h->head >= h->start &&
+		       h->start <= UINT64_MAX - file_size &&
 		       h->head - h->start <= file_size - JOURNAL_HEADER;
 	if (h->capacity == 0 || h->capacity > file_size - JOURNAL_HEADER)
 		return false;

@@ -265,7 +265,7 @@ static int connect_once(struct call *c, enum verb verb)
 	int r;
 
 	if (c->control != NULL)
-		return CODE_OK;
+		return c->is_offline && !info->offline ? no_daemon(c, info) : CODE_OK;
 	if (c->store_only && !info->offline) {
 		say("%s needs a daemon; leave --store out", c->command->name);
 		return CODE_USAGE;

@@ -43,9 +43,14 @@ uint64_t map_hash(const struct map *m, const void *key, size_t len)
 	return h;
 }
 
+static size_t bucket_number(const struct map *m, uint64_t hash)
+{
+	return (size_t)hash & (m->bucket_count - 1);
+}
+
 static struct map_node **bucket_of(const struct map *m, uint64_t hash)
 {
-	return &m->buckets[hash & (m->bucket_count - 1)];
+	return &m->buckets[bucket_number(m, hash)];
 }
 
 struct map_node *map_find(const struct map *m, uint64_t hash, map_match match, const void *key)
@@ -61,10 +66,12 @@ struct map_node *map_find(const struct map *m, uint64_t hash, map_match match, c
 
 static void map_put(struct map *m, struct map_node *node)
 {
-	struct map_node **bucket = bucket_of(m, node->hash);
+	size_t number = bucket_number(m, node->hash);
 
-	node->next = *bucket;
-	*bucket = node;
+	node->next = m->buckets[number];
+	m->buckets[number] = node;
+	if (number < m->first)
+		m->first = number;
 }
 
 static int map_grow(struct map *m)
@@ -77,7 +84,7 @@ static int map_grow(struct map *m)
 		m->buckets = old.buckets;
 		return -ENOMEM;
 	}
-	m->bucket_count = want;
+	m->bucket_count = m->first = want;
 	for (size_t i = 0; i < old.bucket_count; i++) {
 		while (old.buckets[i] != NULL) {
 			struct map_node *node = old.buckets[i];
@@ -116,11 +123,11 @@ void map_remove(struct map *m, struct map_node *node)
 
 struct map_node *map_pop(struct map *m)
 {
-	for (size_t i = 0; i < m->bucket_count; i++) {
-		struct map_node *node = m->buckets[i];
+	for (; m->first < m->bucket_count; m->first++) { /* emptying looks at each bucket once */
+		struct map_node *node = m->buckets[m->first];
 
 		if (node != NULL) {
-			m->buckets[i] = node->next;
+			m->buckets[m->first] = node->next;
 			m->count--;
 			return node;
 		}

@@ -15,6 +15,7 @@ struct map {
 	struct map_node **buckets;
 	size_t bucket_count; /* a power of two, or 0 before the first add */
 	size_t count;
+	size_t first; /* buckets below it are empty */
 	uint64_t seed;
 };
 

@@ -17,7 +17,8 @@ struct http_settings {
 };
 
 enum {
-	HTTP_ANSWER_MAX = 4 << 20, /* bytes of an answer's body; more is cut off */
+	HTTP_ANSWER_MAX = 16 << 20, /* bytes of an answer's body, such as a run's last row, escaped
+				       twice; more is cut off */
 	HTTP_ANSWER_STALL_FACTOR =
 		3 /* a server may think so many stall times over a whole request */
 };

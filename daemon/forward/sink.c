@@ -286,10 +286,15 @@ size_t sink_body_target(const struct sink *s)
 	return target < room ? target : room;
 }
 
-static void measure(struct sink *s, const struct http_answer *a)
+/* A body that stalled or broke may be more than the link can carry in a server's patience: nobody
+ * knows how much of it arrived, so the next one has half of it. */
+static void measure(struct sink *s, const struct http_answer *a, size_t bytes)
 {
 	double rate;
 
+	if ((a->transport == TRANSPORT_STALLED || a->transport == TRANSPORT_BROKEN) &&
+	    bytes > SLOWEST_BODY_BYTES)
+		s->rate = (double)bytes / 2 / RATE_SECONDS_A_BODY;
 	if (a->transport != TRANSPORT_ANSWERED || a->sent_bytes < RATE_SAMPLE_BYTES)
 		return;
 	rate = (double)a->sent_bytes * 1000 / (double)(a->took_ms == 0 ? 1 : a->took_ms);
@@ -304,7 +309,7 @@ static void on_post_answer(void *arg, const struct http_answer *a)
 	p->used = false;
 	s->in_flight--;
 	s->body_bytes -= p->bytes;
-	measure(s, a);
+	measure(s, a, p->bytes);
 	p->on_answer(p->arg, a);
 }
 

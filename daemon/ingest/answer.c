@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum {
@@ -68,9 +69,8 @@ static int refuse(int fd, uint64_t id, const char *code, const char *text)
 static int ask_store(int fd, struct reader *reader, const struct answer_settings *s,
 		     const struct control_request *request)
 {
-	const struct query_facts facts = {
+	struct query_facts facts = {
 		.version = s->version,
-		.base_url = s->base_url,
 		.store_dir = s->store_dir,
 		.limit_bytes = s->limit_bytes,
 		.reserve_bytes = s->reserve_bytes,
@@ -78,6 +78,7 @@ static int ask_store(int fd, struct reader *reader, const struct answer_settings
 	struct query *q;
 	int r;
 
+	(void)snprintf(facts.base_url, sizeof(facts.base_url), "%s", s->base_url);
 	if (!verb_info(request->verb)->offline)
 		return refuse(fd, request->id, "no_daemon", "no daemon runs that could do that");
 	q = query_new(request->verb, request->id, request->body, &facts);

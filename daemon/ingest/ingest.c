@@ -389,7 +389,7 @@ static void take_mail(struct ingest *in, struct mail *mail)
 	case MAIL_CHANGES:
 		control_on_changes(in->control, container_of(mail, struct changes, mail));
 		return;
-	default: assert(!"a mail that nobody expects"); return;
+	default: assert(false && "a mail that nobody expects"); return;
 	}
 }
 
@@ -582,13 +582,13 @@ static void fill_facts(void *arg, struct query_facts *ret)
 
 	*ret = (struct query_facts){
 		.version = in->settings.version,
-		.base_url = in->base_url,
 		.store_dir = in->settings.store_dir,
 		.limit_bytes = in->settings.limit_bytes,
 		.reserve_bytes = in->settings.reserve_bytes,
 		.stats = in->settings.stats,
 		.pid = (int)getpid(),
 	};
+	memcpy(ret->base_url, in->base_url, sizeof(ret->base_url));
 	replay_sums(in->replay, &ret->dead_producers, &ret->dead_bytes, &ret->dead_oldest_us);
 }
 

@@ -17,7 +17,7 @@ enum {
 /* What is not in the store. Copied into each query. */
 struct query_facts {
 	const char *version;
-	const char *base_url;
+	char base_url[512]; /* for display; may be cut */
 	const char *store_dir;
 	int64_t limit_bytes;
 	int64_t reserve_bytes;

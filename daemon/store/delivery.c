@@ -369,7 +369,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_DEAD_DROP: return apply_dead_drop(d, c);
 	case CHANGE_LATE_DROP: return apply_late_drop(d, c);
 	}
-	assert(!"a kind of change that nobody applies");
+	assert(false && "a kind of change that nobody applies");
 	return -EINVAL;
 }
 

@@ -53,6 +53,8 @@ struct store {
 	struct retention retention;
 	int log_pages; /* in the write-ahead log after the last commit */
 	uint64_t next_room_ms;
+	uint64_t full_until_ms; /* not tried before: statfs may see room that is not ours, of a
+				   quota */
 	uint64_t next_reopen_ms;
 	uint64_t next_retention_ms;
 	struct mailbox batches;
@@ -104,6 +106,12 @@ static void close_rooms(struct store *s)
 	db_close(&s->db);
 }
 
+static const char *words_for(int r)
+{
+	return r == -EUCLEAN ? "wbx.db is damaged; it was not touched: move it away and keep it"
+			     : strerror(-r);
+}
+
 static int open_rooms(struct store *s, char ret_error[DB_ERROR_MAX])
 {
 	const struct retention_settings keep = {.keep_bytes = s->settings.keep_bytes,
@@ -122,7 +130,7 @@ static int open_rooms(struct store *s, char ret_error[DB_ERROR_MAX])
 		r = retention_open(&s->retention, &s->db, &s->blobs, &keep);
 	if (r < 0) {
 		(void)snprintf(ret_error, DB_ERROR_MAX, "store %.100s cannot be used: %s", s->dir,
-			       strerror(-r));
+			       words_for(r));
 		close_rooms(s);
 	}
 	return r;
@@ -171,10 +179,17 @@ static void break_store(struct store *s, int r, const char *doing)
 {
 	char why[200];
 
-	(void)snprintf(why, sizeof(why),
-		       "%s failed: %s. Nothing is acknowledged until the store can be opened and "
-		       "checkpointed again",
-		       doing, strerror(-r));
+	if (r == -EUCLEAN)
+		(void)snprintf(
+			why, sizeof(why),
+			"%s failed: wbx.db is damaged. Nothing is acknowledged or written any "
+			"more: stop wbxd, move the store away and keep it",
+			doing);
+	else
+		(void)snprintf(why, sizeof(why),
+			       "%s failed: %s. Nothing is acknowledged until the store can be "
+			       "opened and checkpointed again",
+			       doing, strerror(-r));
 	close_rooms(s);
 	store_move(s, STORE_BROKEN, why);
 	/* a damaged database is not written to again: a person has to look */
@@ -192,7 +207,8 @@ static void take_fault(struct store *s, int r, const char *doing)
 		log_warn("store", "errno=%d %s was undone; clients send again", -r, doing);
 		return;
 	case -ENOSPC:
-		s->next_room_ms = 0;
+		s->next_room_ms = 0; /* the loop has to know at once */
+		s->full_until_ms = clock_mono_ms() + ROOM_EVERY_MS;
 		if (s->state == STORE_OPEN)
 			store_move(s, STORE_FULL, "the disk of the store is full");
 		return;
@@ -248,7 +264,7 @@ static void look_at_room(struct store *s, uint64_t now_ms)
 	s->next_room_ms = now_ms + ROOM_EVERY_MS;
 	if (place_room(&s->place, &free_bytes, &total) < 0)
 		return; /* the last look stands */
-	if (s->state == STORE_FULL &&
+	if (s->state == STORE_FULL && now_ms >= s->full_until_ms &&
 	    free_bytes >= (uint64_t)s->settings.reserve_bytes / 2 + (16 << 20))
 		store_move(s, STORE_OPEN, "");
 	used = used_bytes(s);
@@ -391,12 +407,14 @@ static bool take_part(struct store *s)
 	if (mail == NULL)
 		return false;
 	part = container_of(mail, struct part, mail);
-	if (s->state != STORE_OPEN)
+	if (mail->type == MAIL_FORGET) {
+		if (s->state != STORE_BROKEN) /* nothing is open then */
+			blobs_forget(&s->blobs, part->session);
+	} else if (s->state != STORE_OPEN) {
 		part->result = s->state == STORE_FULL ? -ENOSPC : -EIO;
-	else if (mail->type == MAIL_FORGET)
-		blobs_forget(&s->blobs, part->session);
-	else
+	} else {
 		blobs_take_part(&s->blobs, part);
+	}
 	if (part->result == -EIO && s->state == STORE_OPEN)
 		take_fault(s, -EIO, "writing a blob");
 	reply(s->settings.to_loop, mail);
@@ -502,8 +520,13 @@ static void store_main(void *data)
 		beat(s, false);
 		bell_wait(&s->bell, sleep_ms(s, clock_mono_ms()));
 	}
-	if (s->state != STORE_BROKEN)
+	if (s->state != STORE_BROKEN) {
+		/* the sender's reader may be the last to close, and cannot do it; what stays in the
+		 * log is as safe there */
+		(void)sqlite3_wal_checkpoint_v2(s->db.handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+						NULL, NULL);
 		close_rooms(s);
+	}
 }
 
 /* --- life --- */

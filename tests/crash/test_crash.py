@@ -265,6 +265,33 @@ def all_that_returned_is_stored_once_though_the_daemon_is_killed_around_its_blob
     stored(box, "blob", share(0.1), lambda c: c.kill_at(c.rng.choice(["blob.part", "blob.published"]), c.rng.randint(1, 2)))
 
 
+@test(seconds=SECONDS)
+def tables_in_a_spool_are_stored_once_though_the_daemon_is_killed_while_it_takes_them(box: Box) -> None:
+    if not FULL:  # test_traps.py shows what is known to go wrong here, each time
+        raise Skip("./dev test --full runs it")
+    rng = random.Random(f"{SEED} spool")
+    for turn in range(share(0.02)):
+        c = Campaign(box, f"spool{turn}", rng)
+        c.daemon.start().stop()
+        live = c.c_trainer("live", count=100, pause_us=0, table_every=3, table_bytes=300_000, threads=1)
+        live.await_progress(100)
+        assert len(c.daemon.kept_files()) >= 2, c.daemon.kept_files()
+        for _ in range(4):  # what it freed of its spool by then ends anywhere
+            c.kill_at("commit.done", rng.randint(2, 6))
+        if turn % 2:
+            live.kill9()
+            c.let_all_end()
+            c.check_store()
+            c.daemon.stop()
+            continue
+        c.daemon.start()
+        live.flush()
+        live.end_well()
+        c.daemon.await_no_kept_files()
+        c.check_store()
+        c.daemon.stop()
+
+
 # -- trainers killed
 
 

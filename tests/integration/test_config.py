@@ -266,6 +266,16 @@ def a_reload_keeps_environment_and_command_line_above_the_file(box: Box) -> None
     assert "stopping" not in daemon.log()[len(before):], "the environment's log_level holds"
 
 
+@test
+def status_of_a_daemon_that_cannot_start_for_its_settings_is_told(box: Box) -> None:
+    daemon, file = with_file(box, "[models]\nbase_url = http://127.0.0.1:9\n")
+    daemon.stop()
+    env = ctl_env(box) | {"WBXD_STORE_LIMIT": "much"}
+    done = subprocess.run(Ctl(daemon).args("status"), env=env, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert done.returncode == 3 and "NOT RUNNING" in done.stdout, done
+    assert 'environment WBXD_STORE_LIMIT: store.limit: "much" is not bytes' in done.stderr, done
+
+
 # -- where the key comes from
 
 

@@ -26,7 +26,7 @@ def an_answer_that_is_no_verdict_is_followed_by_the_same_request(box: Box) -> No
     fake = Fake(box)
     faults = [fake.fault(VIEWER, {"status": 503})]
     fake, daemon = sending(box, fake=fake)
-    answers = {f"s{s}": {"status": s} for s in (408, 425, 429, 500, 502, 503, 504)}
+    answers = {f"s{s}": {"status": s} for s in (302, 501, 408, 425, 429, 500, 502, 503, 504)}
     answers["done500"] = {"status": 500, "process": True}
     answers["cut"] = {"truncate": 10}
     answers["no-json"] = {"garbage": True}
@@ -260,6 +260,9 @@ def what_needs_a_person_parks_that_run_alone_and_retry_brings_it_all(box: Box) -
     screen = text_status(ctl, 1)
     assert "runs are parked until somebody looks at them" in screen and "wbxctl retry --run" in screen and "more, see wbxctl runs" in screen
     assert ctl.dead() == []
+    daemon.kill9()
+    daemon.start()
+    assert ctl.status()["runs"]["parked"] == len(cases), "they stay parked over a restart"
     ctl("retry", "--run", "404-stream")  # nothing has changed
     until(lambda: fake.requests("filestream") and ctl.run_state("404-stream")["parked"], "it is parked again")
     fake.clear_faults()
@@ -369,26 +372,53 @@ def a_row_that_is_refused_is_found_set_aside_and_sent_again_on_demand(box: Box) 
 
 
 @test
+def the_search_for_refused_rows_goes_on_after_the_daemon_was_killed(box: Box) -> None:
+    fake, daemon = sending(box)
+    ctl = Ctl(daemon)
+    ctl("pause", "models")
+    poison(fake, "r", "poison-r-")
+    bad = [0, 50, 51, 120, 199]
+    with Client(daemon.socket) as c:
+        c.hello()
+        run = poisonous_run(c, "r", 200, *bad)
+        run.log(c, {"what": "fine"}).finish(c)
+    ctl("unpause", "models")
+    for count in range(1, len(bad)):
+        ctl.await_dead(count)
+        daemon.kill9()
+        daemon.start()
+    run.is_delivered(fake, steps=without(run, *bad))
+    letters = ctl.await_dead(len(bad))
+    assert sorted(d["step"] for d in letters) == bad, letters
+    fake.check()
+
+
+@test
 def a_config_that_is_refused_is_set_aside_and_the_run_goes_on(box: Box) -> None:
     fake, daemon = sending(box)
     ctl = Ctl(daemon)
-    poison(fake, "r", "poison-config", kind="upsert")
+    answers = {f"r{status}": status for status in (400, 413, 422)}
+    for name, status in answers.items():
+        poison(fake, name, "poison-config", status, kind="upsert")
     with Client(daemon.socket) as c:
         c.hello()
-        run = Logged("r")
-        run.config["bad"] = "poison-config"
-        run.open(c).log(c, *some_rows(5)).finish(c)
-    fake.await_run("r", "finished")
-    [letter] = ctl.await_dead(1)
-    assert (letter["what"], letter["status"], letter["run"]) == ("config", 400, "r"), letter
-    assert letter["reason"] == "poison-config is not welcome", letter
-    [whole] = ctl.lines("dead", "show", letter["id"])
+        runs = [Logged(name) for name in answers]
+        for run in runs:
+            run.config["bad"] = "poison-config"
+            run.open(c).log(c, *some_rows(5)).finish(c)
+    for run in runs:
+        fake.await_run(run.name, "finished")
+        assert fake.config(run.name) == {}
+    letters = ctl.await_dead(3)
+    assert {d["run"]: d["status"] for d in letters} == answers and {d["what"] for d in letters} == {"config"}, letters
+    assert {d["reason"] for d in letters} == {"poison-config is not welcome"}, letters
+    [whole] = ctl.lines("dead", "show", letters[0]["id"])
     assert json.loads(whole["body"])["bad"] == {"value": "poison-config"}, whole
-    assert fake.config("r") == {}
     fake.clear_faults()
-    ctl("dead", "retry", letter["id"])
-    until(lambda: fake.config("r"), "the config comes")
-    run.is_delivered(fake)
+    ctl("dead", "retry", *(d["id"] for d in letters))
+    for run in runs:
+        until(lambda: fake.config(run.name), "the config comes")
+        run.is_delivered(fake)
     fake.check()
 
 
@@ -488,7 +518,37 @@ def one_body_that_was_too_big_does_not_slow_the_run_down_for_ever(box: Box) -> N
     fake.check()
 
 
-# -- stopped
+# -- big answers
+
+@test
+def a_run_whose_rows_fill_megabytes_is_asked_about_all_the_same(box: Box) -> None:
+    fake, daemon = sending(box)
+    ctl = Ctl(daemon)
+    big = {f"k{i}": '"\\' * 100 for i in range(4000)}  # each of these characters is escaped twice in W&B's answer
+    with Client(daemon.socket) as c:
+        c.hello()
+        run = Logged("r").open(c).log(c, big)
+        c.flush()
+        fake.await_rows("r", 1)
+        c.send("tags", run="r", t=now_us(), add=["tag"])
+        run.log(c, {"n": 1})
+        c.flush()
+        until(lambda: fake.run("r")["tags"] == ["tag"], "the tags come")
+        fake.await_rows("r", 2)
+        run.log(c, big | {"n": 2})
+        c.flush()
+        fake.await_rows("r", 3)
+        fake.fault(request_of("stream", "r"), {"status": 404})
+        run.log(c, {"n": 3})
+        c.flush()
+        ctl.await_parked("r")
+        ctl("retry", "--run", "r")  # asks for the last row
+        run.finish(c)
+    run.is_delivered(fake)
+    fake.check()
+
+
+# -- the end
 
 @test
 def the_end_of_a_run_that_is_refused_is_not_forgotten(box: Box) -> None:

@@ -88,9 +88,7 @@ class Service:
         return self
 
     def ctl(self) -> Ctl:
-        ctl = Ctl(self.daemon)
-        ctl.socket = self.socket
-        return ctl
+        return Ctl(self.daemon, "--socket", self.socket)
 
     def stop(self) -> None:
         self.daemon.stop()

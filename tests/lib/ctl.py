@@ -31,14 +31,14 @@ def ctl_env(box: Box) -> dict[str, str]:
 
 
 class Ctl:
-    """wbxctl for one daemon. ctl("pause", "models") runs it; a wrong exit code is an AssertionError."""
+    """wbxctl for one daemon, or with these options. ctl("pause", "models") runs it; a wrong exit code is an AssertionError."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, *options: Any) -> None:
         self.box = daemon.box
-        self.socket = daemon.socket
+        self.options = options or ("--socket", daemon.socket)
 
     def args(self, *words: Any) -> list[str]:
-        return [str(w) for w in (WBXCTL, "--socket", self.socket, *words)]
+        return [str(w) for w in (WBXCTL, *self.options, *words)]
 
     def run(self, *words: Any) -> Result:
         done = subprocess.run(self.args(*words), env=ctl_env(self.box), stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -38,12 +38,12 @@ class Disk:
     def env(self) -> dict[str, str]:
         return {"LD_PRELOAD": str(SHIM), "WBX_DISK_RULES": str(self.path)}
 
-    def fail(self, ops: str, path: str, error: int = 0, *, count: int = -1, skip: int = 0, short: int = 0xffffffff) -> int:
+    def fail(self, ops: str, path: str, error: int = 0, *, count: int = -1, skip: int = 0, short: int = 0xffffffff, delay_ms: int = 0) -> int:
         """From now on these operations (words) on files whose path holds `path` end with error, or with error 0 write
-        only so many bytes. Gives the rule's number."""
+        only so many bytes, or take longer. Gives the rule's number."""
         number = next(i for i in range(RULES) if not self._field(i, 0))
         bits = sum(OPS[word] for word in ops.split())
-        self._map[number * RULE.size:(number + 1) * RULE.size] = RULE.pack(0, bits, error, skip, count, short, 0, 0, path.encode())
+        self._map[number * RULE.size:(number + 1) * RULE.size] = RULE.pack(0, bits, error, skip, count, short, 0, delay_ms * 1000, path.encode())
         struct.pack_into("<I", self._map, number * RULE.size, 1)
         return number
 

@@ -43,12 +43,12 @@ struct rule {
 	uint32_t active;
 	uint32_t ops; /* 1 << enum op */
 	uint32_t error;
-	uint32_t skip;         /* so many go well first */
-	int32_t count;         /* then so many fail; -1: all */
-	uint32_t bytes;        /* a write with error 0 takes only so many */
-	_Atomic uint32_t hits; /* for the test to wait for */
-	uint32_t unused;
-	char path[RULE_PATH_BYTES]; /* what the path must hold */
+	uint32_t skip;              /* so many go well first */
+	int32_t count;              /* then so many fail; -1: all */
+	uint32_t bytes;             /* a write with error 0 takes only so many */
+	_Atomic uint32_t hits;      /* for the test to wait for */
+	uint32_t delay_us;          /* ... after so long; with error 0 and all bytes only slow */
+	char path[RULE_PATH_BYTES]; /* what the path must hold; see matches() */
 };
 
 enum entry_kind {
@@ -143,13 +143,24 @@ static bool is_on(void)
 
 /* --- rules --- */
 
+/* A '$' at the end of a rule's path stands for the end. */
+static bool matches(const struct rule *r, const char *path)
+{
+	size_t want = strnlen(r->path, RULE_PATH_BYTES);
+	size_t len = strlen(path);
+
+	if (want == 0 || r->path[want - 1] != '$')
+		return strstr(path, r->path) != NULL;
+	return len >= want - 1 && strncmp(path + len - (want - 1), r->path, want - 1) == 0;
+}
+
 /* 0, or the errno that this operation ends with; may cut *len. lock held. */
 static int judge(enum op op, const char *path, size_t *len)
 {
 	for (int i = 0; rules != NULL && i < RULES; i++) {
 		struct rule *r = &rules[i];
 
-		if (r->active == 0 || (r->ops & 1u << op) == 0 || strstr(path, r->path) == NULL ||
+		if (r->active == 0 || (r->ops & 1u << op) == 0 || !matches(r, path) ||
 		    r->count == 0)
 			continue;
 		if (r->skip > 0) {
@@ -159,6 +170,8 @@ static int judge(enum op op, const char *path, size_t *len)
 		if (r->count > 0)
 			r->count--;
 		r->hits++;
+		if (r->delay_us > 0)
+			(void)usleep(r->delay_us); /* with the lock held: it is one disk */
 		if (r->error != 0)
 			return (int)r->error;
 		if (len != NULL && *len > r->bytes)

@@ -31,7 +31,7 @@ class Relay:
         self.to_port = to_port
         self.bytes_per_s = 0  # upwards; 0: no limit
         self.is_mute = False  # takes connections and bytes, and passes nothing on
-        self.taken = 0
+        self.taken = 0  # connections since the last cut
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = listener()
@@ -58,6 +58,7 @@ class Relay:
     def _pass(self, near: socket.socket) -> None:
         with contextlib.suppress(OSError):
             self._keep(near)
+            self.taken += 1
             if not self.begin(near):
                 near.close()
                 return
@@ -69,7 +70,6 @@ class Relay:
     def _keep(self, s: socket.socket) -> None:
         with self._lock:
             self._open.add(s)
-            self.taken += 1
 
     def _pump(self, source: socket.socket, sink: socket.socket, upwards: bool) -> None:
         with contextlib.suppress(OSError):
@@ -98,9 +98,9 @@ class Relay:
                     s.shutdown(socket.SHUT_RDWR)
                     s.close()
             self._open.clear()
+            self.taken = 0
 
     def mend(self) -> None:
-        self.is_mute = False
         self._listener = listener(self.port)
         self._serve(self._listener)
 

@@ -39,6 +39,7 @@ manpages() {
 no_machine_paths() { ! git ls-files | grep -v '^tests/lint/run.sh$' | xargs grep -nE '/(work|root)/[a-z]' -- 2>/dev/null; }
 
 check layers python3 tests/lint/check_layers.py .
+check docs python3 tests/lint/check_docs.py .
 check format bash -c "git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror"
 check clang-tidy tidy
 check gcc-analyzer analyzer

@@ -400,9 +400,10 @@ void metrics_to_msgpack(const struct metrics *m, struct pack *p)
 static int read_metric(struct metrics *m, struct mp at)
 {
 	struct metric *one;
+	struct span name = mp_get_str(at, "name");
 	struct span step = mp_get_str(at, "step_metric");
 	size_t index;
-	int r = add_metric(m, mp_get_str(at, "name"), &one);
+	int r = name.at == NULL ? -EBADMSG : add_metric(m, name, &one);
 
 	if (r < 0)
 		return r;

@@ -1,6 +1,7 @@
 /* See plan.h: records in, state in and out. Rows are made in plan_row.c. */
 #include "daemon/forward/models/plan.h"
 
+#include "proto/base/mem.h"
 #include "proto/record.h"
 
 #include <errno.h>
@@ -32,6 +33,8 @@ void plan_done(struct plan *p)
 	rows_done(&p->rows);
 	tree_done(&p->row);
 	buf_done(&p->text);
+	p->tables = mem_free(p->tables);
+	p->table_count = 0;
 }
 
 void plan_begin(struct plan *p)
@@ -51,9 +54,21 @@ bool plan_is_over(const struct plan *p)
 	return rows_are_deserted(&p->rows) && rows_are_empty(&p->rows);
 }
 
-void plan_add_table(struct plan *p, const struct plan_table *table)
+int plan_add_table(struct plan *p, const struct plan_table *table)
 {
-	p->tables[p->table_count++ % PLAN_TABLES] = *table;
+	size_t max = p->tables_wanted > PLAN_TABLES ? p->tables_wanted : PLAN_TABLES;
+	struct plan_table *grown;
+
+	if (p->table_count >= max) {
+		p->tables[p->table_next++ % p->table_count] = *table;
+		return 0;
+	}
+	grown = mem_realloc(p->tables, (p->table_count + 1) * sizeof(*grown));
+	if (grown == NULL)
+		return -ENOMEM;
+	p->tables = grown;
+	grown[p->table_count++] = *table;
+	return 0;
 }
 
 /* --- records --- */

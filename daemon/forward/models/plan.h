@@ -29,7 +29,7 @@ struct plan_table {
 	uint64_t columns;
 };
 enum {
-	PLAN_TABLES = 64 /* remembered */
+	PLAN_TABLES = 64 /* remembered; more when one row has more */
 };
 
 struct plan {
@@ -53,8 +53,10 @@ struct plan {
 	/* not stored: */
 	struct tree row;
 	struct buf text;
-	struct plan_table tables[PLAN_TABLES];
-	unsigned table_count; /* ever; the place is count % PLAN_TABLES */
+	struct plan_table *tables; /* those known last, in a ring once it is large enough */
+	size_t table_count;
+	size_t table_next;    /* the place in the ring */
+	size_t tables_wanted; /* by the row that is next */
 	int64_t at_lsn;       /* the record that is being taken in, and its payload */
 	struct span at_payload;
 	unsigned lines; /* of the plan under way */
@@ -87,8 +89,8 @@ int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, in
 int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 	      const struct stored_record *record, enum plan_outcome *ret,
 	      uint8_t ret_blob[DIGEST_BYTES]);
-/* A table's digest is known. */
-void plan_add_table(struct plan *p, const struct plan_table *table);
+/* A table's digest is known. 0, -ENOMEM. */
+int plan_add_table(struct plan *p, const struct plan_table *table);
 /* Adds cursor and state: the plan is complete. */
 void plan_end(struct plan *p, struct changes *changes);
 /* Adds the state alone, after marks changed it. */

@@ -44,10 +44,8 @@ static struct node *find_table(const struct tree *t, const struct node *after)
 
 static const struct plan_table *known_table(const struct plan *p, struct span blob)
 {
-	unsigned count = p->table_count < PLAN_TABLES ? p->table_count : PLAN_TABLES;
-
 	assert(blob.at != NULL); /* find_table() saw to it */
-	for (unsigned i = 0; i < count; i++) {
+	for (size_t i = 0; i < p->table_count; i++) {
 		if (memcmp(p->tables[i].blob, blob.at, DIGEST_BYTES) == 0)
 			return &p->tables[i];
 	}
@@ -108,7 +106,10 @@ static void pack_url(struct pack *p, const char *name, const char *id, const cha
 	buf_init(&url, 4096);
 	(void)buf_printf(&url, "wandb-client-artifact://%s%s/%.*s.table.json", id, alias,
 			 (int)key.len, (const char *)key.at); /* the buf remembers */
-	pack_pair_str(p, name, buf_span(&url));
+	if (url.error == 0)
+		pack_pair_str(p, name, buf_span(&url));
+	else if (p->out->error == 0)
+		p->out->error = url.error;
 	buf_done(&url);
 }
 
@@ -184,20 +185,23 @@ static int replace_table(struct making *m, struct node *branch, const struct pla
 }
 
 /* True when a table of the row is not known yet. */
-static bool wants_table(const struct making *m)
+static bool wants_table(struct making *m)
 {
 	const struct tree *row = &m->plan->row;
+	bool wants = false;
 
+	m->plan->tables_wanted = 0;
 	for (const struct node *n = find_table(row, NULL); n != NULL; n = find_table(row, n)) {
 		struct span blob = text_leaf(row, n, "blob", MP_BIN);
 
-		if (known_table(m->plan, blob) != NULL)
+		m->plan->tables_wanted++;
+		if (wants || known_table(m->plan, blob) != NULL)
 			continue;
-		assert(blob.at != NULL);
+		assert(blob.at != NULL); /* as above */
 		memcpy(m->ret_blob, blob.at, DIGEST_BYTES);
-		return true;
+		wants = true;
 	}
-	return false;
+	return wants;
 }
 
 int row_replace_tables(struct making *m)

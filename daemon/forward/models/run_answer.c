@@ -404,6 +404,7 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 		log_warn("models", "run=%s http=%d wait_ms=%llu %s; it is tried again",
 			 r->info->name, a->status, (unsigned long long)v.wait_ms,
 			 a->transport == TRANSPORT_ANSWERED ? "W&B could not take it"
+			 : a->error[0] != '\0'              ? a->error
 							    : transport_text(a->transport));
 		return;
 	case RETRY_SPLIT: refused(r, a, true); return;

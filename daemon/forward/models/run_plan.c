@@ -269,6 +269,9 @@ void models_run_on_digest(struct models_run *r, struct digest_job *job)
 		run_give_up(r, "rendering a table", table.result);
 		return;
 	}
-	plan_add_table(r->plan, &table);
+	if (plan_add_table(r->plan, &table) < 0) {
+		run_give_up(r, "planning", -ENOMEM);
+		return;
+	}
 	run_to_work(r, WORK_PLANNING);
 }

@@ -19,7 +19,8 @@ struct wire_name { /* of a run; entity "": the default of the key */
 };
 
 void wire_viewer(struct buf *ret);
-void wire_run_status(struct buf *ret, const struct wire_name *name);
+/* with_tail: asks for the last row, too, whose step says where ours go on. */
+void wire_run_status(struct buf *ret, const struct wire_name *name, bool with_tail);
 
 struct wire_upsert {
 	struct wire_name name;
@@ -60,7 +61,7 @@ struct wire_run {
 	char name[NAME_MAX_BYTES + 1];
 	char display_name[NAME_MAX_BYTES + 1];
 	int64_t lines;     /* of its history */
-	int64_t next_step; /* from its tail; 0 when it has no rows */
+	int64_t next_step; /* from its tail; 0 when it has no rows; not known without the tail */
 };
 /* ret_tags: its tags are added to the tree as top-level keys. */
 int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *ret_tags);

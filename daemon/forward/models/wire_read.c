@@ -62,10 +62,10 @@ int wire_read_viewer(struct span body, struct wire_user *ret)
 
 	if (r < 0)
 		return r;
-	*ret = (struct wire_user){.name = ""};
 	viewer = AT(data, "viewer");
 	if (viewer == NULL)
 		return -EREMOTEIO; /* null: nobody is logged in with this key */
+	*ret = (struct wire_user){.name = ""};
 	copy_text(ret->name, sizeof(ret->name), json_object_get(viewer, "username"));
 	copy_text(ret->entity, sizeof(ret->entity), json_object_get(viewer, "entity"));
 	return 0;
@@ -84,6 +84,14 @@ static int64_t step_in_tail(const json_t *tail)
 		from = found;
 	}
 	return found == NULL ? -1 : strtoll(found, NULL, 10);
+}
+
+/* Steps go on behind the last, and are no fewer than the lines. */
+static int64_t step_behind(int64_t step, int64_t lines)
+{
+	int64_t last = step > lines - 1 ? step : lines - 1;
+
+	return last < INT64_MAX ? last + 1 : INT64_MAX;
 }
 
 static int take_tags(const json_t *tags, struct tree *ret)
@@ -125,7 +133,7 @@ int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *re
 		  json_object_get(run, "displayName"));
 	ret->lines = count_of(json_object_get(run, "historyLineCount"));
 	step = step_in_tail(json_object_get(run, "historyTail"));
-	ret->next_step = ret->lines == 0 ? 0 : (step > ret->lines - 1 ? step : ret->lines - 1) + 1;
+	ret->next_step = ret->lines == 0 ? 0 : step_behind(step, ret->lines);
 	return take_tags(json_object_get(run, "tags"), ret_tags);
 }
 
@@ -178,6 +186,22 @@ static const char *message_in(json_t *whole)
 	return text;
 }
 
+/* How much of the text ends with a whole character. */
+static size_t whole_characters(const char *text, size_t len)
+{
+	size_t begin = len; /* of the last character */
+	unsigned char lead;
+	size_t need;
+
+	while (begin > 0 && ((unsigned char)text[begin - 1] & 0xc0) == 0x80)
+		begin--;
+	if (begin == 0)
+		return len;
+	lead = (unsigned char)text[--begin];
+	need = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+	return len - begin < need ? begin : len;
+}
+
 /* Copies what can stand in a line of a terminal: control characters become spaces. */
 static void copy_line(char ret[WIRE_REASON_MAX], const char *text, size_t len)
 {
@@ -188,8 +212,9 @@ static void copy_line(char ret[WIRE_REASON_MAX], const char *text, size_t len)
 
 		ret[n++] = (char)(c < 0x20 || c == 0x7f ? ' ' : c);
 	}
-	while (n > 0 && (ret[n - 1] == ' ' || ((unsigned char)ret[n - 1] & 0xc0) == 0x80))
-		n--; /* no half character at the cut */
+	n = whole_characters(ret, n);
+	while (n > 0 && ret[n - 1] == ' ')
+		n--;
 	ret[n] = '\0';
 }
 

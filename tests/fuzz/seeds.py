@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Inputs that a fuzz target begins with: seeds.py NAME DIRECTORY. Some are made here, of what the protocol's vectors and the
+tests' writers say; a target that has files in tests/fuzz/corpus/NAME takes those too."""
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Iterable
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+
+from journal import journal_bytes, spool_bytes  # noqa: E402
+from msgpack_lite import frame, pack  # noqa: E402
+
+
+def vectors() -> list[bytes]:
+    """Whole frames of PROTOCOL.md, section 8."""
+    text = (ROOT / "proto/PROTOCOL.md").read_text()
+    found = re.findall(r"^```vector \S+\n((?:[0-9a-f ]+\n)+)", text, re.M)
+    return [bytes.fromhex(v.replace("\n", " ")) for v in found]
+
+
+def payloads() -> list[bytes]:
+    return [v[{0xc4: 2, 0xc5: 3, 0xc6: 5}.get(v[0], 0):] for v in vectors() if v]
+
+
+def sink(name: str, state: str, **more: object) -> dict:
+    return {"name": name, "state": state, "state_ms": 986, "error": "HTTP 503", "http": 503, "in_flight": 2, "last_ok_us": 1,
+            "next_try_ms": 250, "oldest_us": 7, "paused_until_us": 0, "retries_per_s": 0.5, "retry_after_ms": 30, "sent": 9,
+            "sent_per_s": 1.5, "spacing_ms": 3, "tries": 4, "waiting": 12, "waiting_bytes": 3456} | more
+
+
+def status(**more: object) -> bytes:
+    store = {"dir": "/s", "space": 0, "fault": "", "dead": 2, "dead_bytes": 10, "late": 1, "limit_bytes": 1 << 30, "used_bytes": 1 << 20,
+             "reserve_bytes": 1 << 20, "disk_free_bytes": 1 << 33, "disk_total_bytes": 1 << 40, "wal_bytes": 1, "blob_bytes": 2,
+             "database_bytes": 3, "commit_failures": 0}
+    ingest = {"clients": 3, "users": 1, "records": 4, "records_per_s": 1.0, "bytes_per_s": 100.0, "rejected_ever": 1, "refused_ever": 2,
+              "lost_ever": 3, "refused_since_us": 5, "refused_bulk": 1, "refused_traces": 2, "ack_p50_ms": 1.0, "ack_p99_ms": 2.0}
+    return pack({"schema": 1, "version": "1", "host": "h", "pid": 7, "running": True, "time_us": 1 << 50, "up_ms": 5, "store": store,
+                 "ingest": ingest, "account": {"base_url": "https://x", "user": "u", "key_tail": "1234"},
+                 "runs": {"live": 1, "finishing": 1, "done": 2, "parked": 1},
+                 "dead": [{"sink": "models", "status": 400, "count": 2, "reason": "no\x1b[0m", "run": "r"}],
+                 "notable": [{"run": "r", "project": "p", "state": "live", "parked": "HTTP 404", "uploads": 3, "late": 1}],
+                 "sinks": [sink("models", "link down"), sink("artifacts", "stored only"), sink("weave", "paused", paused_until_us=-1)],
+                 "spool_producers": 1, "spool_bytes": 2, "spool_oldest_us": 3} | more)
+
+
+def seeds(name: str) -> Iterable[bytes]:
+    if name == "frame":
+        yield b"".join(vectors())
+        yield from vectors()
+    if name == "record":
+        yield from payloads()
+    if name == "journal":
+        producer = bytes(range(16))
+        yield journal_bytes(producer, vectors()[1:], 1 << 13)
+        yield journal_bytes(producer, vectors()[1:2], 1 << 12, 77)
+        yield spool_bytes(producer, vectors()[1:])
+    if name == "facts":
+        yield status()
+        yield status(running=False, pid=0)
+    if name == "control":
+        for verb in ("status", "tail", "dead show", "pause"):
+            yield pack([verb, 1, {"run": "p/r", "sink": "models", "id": 3, "for_ms": 5}])
+    if name == "jsonrow":
+        yield b'{"_step": 3, "_commit": false, "loss": 0.5, "t": {"a": [1, null, "x"]}}'
+        yield b'{"_kind": "summary", "a": NaN, "b": -Infinity, "c": true}'
+        yield from payloads()
+    if name == "config":
+        yield (ROOT / "systemd/wbxd.conf").read_bytes().replace(b"\n#", b"\n")
+        yield b"[store]\nlimit = 5G ; much\nkeep_age=1d\n[models]\nbase_url: http://127.0.0.1:1\n"
+        yield b"store.limit=10G"
+        yield b"models.interval=1500ms"
+
+
+def main() -> None:
+    name, target = sys.argv[1], Path(sys.argv[2])
+    for number, data in enumerate(seeds(name)):
+        (target / f"seed-{number}").write_bytes(data)
+    for file in sorted((ROOT / "tests/fuzz/corpus" / name).glob("*")):
+        shutil.copy(file, target)
+    assert any(target.iterdir()), f"fuzz target {name} has nothing to begin with"
+
+
+if __name__ == "__main__":
+    main()

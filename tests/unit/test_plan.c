@@ -1,0 +1,721 @@
+#include "daemon/forward/models/plan.h"
+#include "tests/lib/mptext.h"
+#include "tests/lib/suite.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	RUN = 7,
+	RECORDS_MAX = 1200,
+	T0 = 1700000000, /* seconds; the first record's time */
+};
+#define MERGE_MAX_US ((int64_t)120 * 1000000)
+
+/* --- a reader of records in memory --- */
+
+struct reader {
+	struct buf payloads[RECORDS_MAX + 1]; /* by lsn */
+	struct stored_record records[RECORDS_MAX + 1];
+	int64_t count;
+	struct buf state;
+	bool has_state;
+	int64_t planned_lsn;
+	int64_t next_offset;
+};
+
+int reader_stream(struct reader *r, int64_t stream, struct stream_info *ret)
+{
+	ck_assert_int_eq(stream, stream_of(RUN, CLASS_METRICS));
+	*ret = (struct stream_info){.planned_lsn = r->planned_lsn};
+	return 0;
+}
+
+int reader_run(struct reader *r, int64_t run, struct run_info *ret)
+{
+	ck_assert_int_eq(run, RUN);
+	*ret = (struct run_info){.id = RUN, .next_offset = r->next_offset};
+	return 0;
+}
+
+int reader_planner(struct reader *r, int64_t run, struct buf *ret)
+{
+	ck_assert_int_eq(run, RUN);
+	return r->has_state ? buf_add(ret, r->state.data, r->state.len) : -ENOENT;
+}
+
+int reader_record(struct reader *r, int64_t lsn, reader_on_record on_record, void *arg)
+{
+	return lsn > r->count ? -ENOENT : on_record(arg, &r->records[lsn]);
+}
+
+int reader_blob_size(struct reader *r, struct span digest, int64_t *ret)
+{
+	(void)r;
+	ck_assert_uint_eq(digest.len, DIGEST_BYTES);
+	*ret = 1000;
+	return 0;
+}
+
+/* --- a run that is planned record by record --- */
+
+struct box {
+	struct plan plan;
+	struct reader *reader;
+	struct changes *changes;
+	struct buf said; /* what the changes say, a line each */
+	enum plan_outcome outcome;
+	uint8_t blob[DIGEST_BYTES];
+	bool reloads; /* a restart after every record */
+};
+
+static void box_init(struct box *b)
+{
+	*b = (struct box){.outcome = PLAN_IDLE};
+	b->reader = mem_zalloc(sizeof(*b->reader));
+	ck_assert_ptr_nonnull(b->reader);
+	ck_assert_int_eq(plan_init(&b->plan, RUN, MERGE_MAX_US), 0);
+	b->plan.may_write = true;
+	b->changes = changes_new(b, NULL);
+	ck_assert_ptr_nonnull(b->changes);
+	buf_init(&b->said, 64 << 20);
+}
+
+static void box_done(struct box *b)
+{
+	for (int64_t i = 1; i <= b->reader->count; i++)
+		buf_done(&b->reader->payloads[i]);
+	buf_done(&b->reader->state);
+	b->reader = mem_free(b->reader);
+	plan_done(&b->plan);
+	b->changes = changes_free(b->changes);
+	buf_done(&b->said);
+}
+
+/* Adds a record: seconds after T0, its producer, kind and what else is in its body. */
+static const struct stored_record *store(struct box *b, double at, int64_t producer,
+					 const char *kind, const char *body)
+{
+	auto_free char *text = mem_alloc(strlen(body) + 200);
+	int64_t lsn = ++b->reader->count;
+	int64_t time_us = (int64_t)T0 * 1000000 + (int64_t)(at * 1e6);
+
+	ck_assert_int_le(lsn, RECORDS_MAX);
+	ck_assert_ptr_nonnull(text);
+	(void)snprintf(text, strlen(body) + 200, "['%s',%lld,{'run':'r','t':%lld%s%s}]", kind,
+		       (long long)lsn, (long long)time_us, body[0] == '\0' ? "" : ",", body);
+	(void)mp_text(&b->reader->payloads[lsn], text);
+	b->reader->records[lsn] = (struct stored_record){
+		.lsn = lsn,
+		.producer = producer,
+		.time_us = time_us,
+		.payload = buf_span(&b->reader->payloads[lsn]),
+	};
+	return &b->reader->records[lsn];
+}
+
+static void note(struct box *b, const struct change *c)
+{
+	switch ((int)c->kind) {
+	case CHANGE_LINE_ADD:
+		(void)buf_printf(&b->said, "%lld %.*s\n", (long long)c->offset, (int)c->text.len,
+				 (const char *)c->text.at);
+		b->reader->next_offset = c->offset + 1;
+		return;
+	case CHANGE_LATE_ADD: (void)buf_printf(&b->said, "late %lld\n", (long long)c->step); return;
+	case CHANGE_DEAD_ADD:
+		(void)buf_printf(&b->said, "dead %s: %.*s\n", c->dead.what, (int)c->dead.reason.len,
+				 (const char *)c->dead.reason.at);
+		return;
+	case CHANGE_UPLOAD_ADD:
+		(void)buf_printf(&b->said, "upload %.*s\n", (int)c->upload.path.len,
+				 (const char *)c->upload.path.at);
+		return;
+	case CHANGE_CURSOR: b->reader->planned_lsn = c->lsn; return;
+	case CHANGE_PLANNER:
+		buf_done(&b->reader->state);
+		buf_init(&b->reader->state, 64 << 20);
+		ck_assert_int_eq(buf_add(&b->reader->state, c->text.at, c->text.len), 0);
+		b->reader->has_state = true;
+		return;
+	default: return;
+	}
+}
+
+/* Commits what is planned. */
+static void commit(struct box *b)
+{
+	plan_end(&b->plan, b->changes);
+	ck_assert_int_eq(b->changes->error, 0);
+	for (size_t i = 0; i < b->changes->count; i++)
+		note(b, &b->changes->items[i]);
+	ck_assert_int_eq(b->said.error, 0);
+	changes_reset(b->changes);
+	plan_begin(&b->plan);
+}
+
+/* Forgets the plan and reads what was committed; it is the same again. */
+static void restart(struct box *b)
+{
+	auto_buf struct buf before;
+	bool may_write = b->plan.may_write;
+
+	buf_init(&before, 64 << 20);
+	ck_assert_int_eq(buf_add(&before, b->reader->state.data, b->reader->state.len), 0);
+	plan_done(&b->plan);
+	ck_assert_int_eq(plan_init(&b->plan, RUN, MERGE_MAX_US), 0);
+	ck_assert_int_eq(plan_load(&b->plan, b->reader), 0);
+	b->plan.may_write = may_write;
+	commit(b);
+	ck_assert(span_equal(buf_span(&before), buf_span(&b->reader->state)));
+}
+
+static void take(struct box *b, const struct stored_record *record)
+{
+	ck_assert_int_eq(plan_take(&b->plan, b->reader, b->changes, record, &b->outcome, b->blob),
+			 0);
+	if (b->outcome == PLAN_IDLE)
+		ck_assert_int_eq(b->plan.cursor, record->lsn);
+	commit(b);
+	if (b->reloads)
+		restart(b);
+}
+
+static void add(struct box *b, double at, int64_t producer, const char *kind, const char *body)
+{
+	take(b, store(b, at, producer, kind, body));
+}
+
+#define SAID(text) ck_assert_str_eq(buf_text(&b.said), text)
+
+START_TEST(records_become_lines)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		add(&b, 0, 1, "run", "'project':'p','config':{'lr':0.5}");
+		add(&b, 1.5, 1, "log", "'data':{'x':1,'n':{'y':NaN}}");
+		add(&b, 2, 1, "log", "'data':{'x':2},'step':5");
+		add(&b, 3, 1, "log", "'data':{'x':3,'z':'t'},'step':5,'commit':true");
+		add(&b, 4, 1, "log", "'data':{'_step':99,'_timestamp':1,'x':4}"); /* ours count */
+		add(&b, 5, 1, "log", "'data':{'late':1},'step':3");
+		add(&b, 6, 1, "finish", "'exit_code':3");
+		SAID("0 {\"x\":1,\"n\":{\"y\":NaN},\"_timestamp\":1700000001.5,\"_runtime\":1.5,"
+		     "\"_step\":0}\n"
+		     "1 "
+		     "{\"x\":3,\"z\":\"t\",\"_timestamp\":1700000003,\"_runtime\":3,\"_step\":5}\n"
+		     "2 {\"_timestamp\":1700000004,\"x\":4,\"_runtime\":4,\"_step\":6}\n"
+		     "late 3\n");
+		ck_assert(plan_is_over(&b.plan));
+		ck_assert(b.plan.has_exit_code);
+		ck_assert_int_eq(b.plan.exit_code, 3);
+		ck_assert_int_eq(b.plan.next_offset, 3);
+		ck_assert_int_eq(b.plan.side_records, 2);
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(several_producers_make_one_line_of_a_step)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		add(&b, 0, 1, "run", "'project':'p'");
+		add(&b, 0, 2, "run", "'project':'p'");
+		add(&b, 1, 1, "log", "'data':{'a':{'x':1}},'step':0,'commit':true");
+		add(&b, 2, 2, "log", "'data':{'a':{'y':2}},'step':0,'commit':true");
+		add(&b, 3, 1, "finish", "");
+		SAID("0 {\"a\":{\"x\":1,\"y\":2},\"_timestamp\":1700000002,\"_runtime\":2,"
+		     "\"_step\":0}\n");
+		ck_assert(!plan_is_over(&b.plan));
+		add(&b, 4, 2, "finish", "'exit_code':0");
+		ck_assert(plan_is_over(&b.plan));
+		ck_assert_int_eq(b.plan.exit_code, 0);
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(the_first_exit_code_that_is_not_zero_counts)
+{
+	struct box b;
+
+	box_init(&b);
+	for (int64_t p = 1; p <= 4; p++)
+		add(&b, 0, p, "run", "'project':'p'");
+	ck_assert(!b.plan.has_exit_code);
+	add(&b, 1, 1, "finish", "");
+	ck_assert(b.plan.has_exit_code);
+	add(&b, 2, 2, "finish", "'exit_code':143");
+	add(&b, 3, 3, "finish", "'exit_code':1");
+	add(&b, 4, 4, "finish", "");
+	ck_assert_int_eq(b.plan.exit_code, 143);
+	ck_assert(plan_is_over(&b.plan));
+	add(&b, 5, 5, "run", "'project':'p'"); /* opened again */
+	ck_assert(!b.plan.has_exit_code && !plan_is_over(&b.plan));
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_guest_that_ends_does_not_end_the_run)
+{
+	struct box b;
+
+	box_init(&b);
+	add(&b, 0, 1, "attach", "'project':'p'");
+	ck_assert(!b.plan.has_run);
+	add(&b, 1, 1, "finish", "'exit_code':1");
+	ck_assert(!b.plan.has_exit_code);
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(what_is_defined_fills_rows_summary_and_config)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+		auto_buf struct buf text;
+		struct json j;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		add(&b, 0, 1, "run", "'project':'p'");
+		add(&b, 0, 1, "define", "'name':'t/*','step_metric':'t/step','step_sync':true");
+		add(&b, 0, 1, "define", "'name':'acc','summary':['max']");
+		add(&b, 1, 1, "log", "'data':{'t/step':4,'t/x':1,'acc':0.5}");
+		add(&b, 2, 1, "log", "'data':{'t/x':2,'acc':0.25}");
+		add(&b, 3, 1, "summary", "'data':{'mine':1}");
+		SAID("0 "
+		     "{\"t/step\":4,\"t/x\":1,\"acc\":0.5,\"_timestamp\":1700000001,\"_runtime\":1,"
+		     "\"_step\":0}\n"
+		     "1 {\"t/x\":2,\"acc\":0.25,\"_timestamp\":1700000002,\"_runtime\":2,"
+		     "\"t/step\":4,\"_step\":1}\n");
+		buf_init(&text, 4096);
+		json_init(&j, &text);
+		summary_to_json(&b.plan.summary, &j);
+		ck_assert_str_eq(buf_text(&text),
+				 "{\"acc\":{\"max\":0.5},\"t/step\":4,\"t/x\":2,"
+				 "\"_timestamp\":1700000002,\"_runtime\":2,\"_step\":1,"
+				 "\"_wandb\":{\"runtime\":2},\"mine\":1}");
+		ck_assert(b.plan.summary_dirty);
+		ck_assert_uint_eq(b.plan.about.dirty & ABOUT_CONFIG, ABOUT_CONFIG);
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(rows_wait_until_w_b_knows_the_run)
+{
+	struct box b;
+	const struct stored_record *log;
+
+	box_init(&b);
+	b.plan.may_write = false;
+	add(&b, 0, 1, "run", "'project':'p'");
+	log = store(&b, 1, 1, "log", "'data':{'x':1}");
+	take(&b, log);
+	ck_assert_int_eq((int)b.outcome, (int)PLAN_STOP);
+	ck_assert_int_eq(b.plan.cursor, 1); /* it is not in */
+	SAID("");
+	b.plan.may_write = true;
+	take(&b, log);
+	ck_assert_int_eq((int)b.outcome, (int)PLAN_IDLE);
+	SAID("0 {\"x\":1,\"_timestamp\":1700000001,\"_runtime\":1,\"_step\":0}\n");
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_row_that_is_overdue_goes_before_the_record_that_comes)
+{
+	struct box b;
+	uint8_t blob[DIGEST_BYTES];
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	add(&b, 0, 2, "run", "'project':'p'");
+	add(&b, 1, 2, "log", "'data':{'b':1},'step':0");
+	add(&b, 1, 1, "log", "'data':{'a':1},'step':0,'commit':true");
+	add(&b, 121.5, 2, "log", "'data':{'b':2},'step':0"); /* after merge_max: late */
+	SAID("0 {\"b\":1,\"a\":1,\"_timestamp\":1700000001,\"_runtime\":1,\"_step\":0}\n");
+	ck_assert_int_eq(plan_rows(&b.plan, b.reader, b.changes, INT64_MAX / 2, &b.outcome, blob),
+			 0);
+	commit(&b);
+	add(&b, 122, 1, "finish", "");
+	add(&b, 122, 2, "finish", "");
+	ck_assert_ptr_nonnull(strstr(buf_text(&b.said), "late 0\n"));
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_plan_is_of_bounded_size)
+{
+	struct box b;
+	unsigned plans = 1;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	for (int i = 0; i < 1000; i++) {
+		const struct stored_record *r = store(&b, 1, 1, "log", "'data':{'x':1}");
+
+		for (;;) {
+			ck_assert_int_eq(
+				plan_take(&b.plan, b.reader, b.changes, r, &b.outcome, b.blob), 0);
+			if (b.outcome != PLAN_FULL || b.plan.cursor == r->lsn)
+				break;
+			ck_assert(plan_is_full(&b.plan));
+			ck_assert_uint_le(b.plan.lines, PLAN_LINES_MAX);
+			commit(&b);
+			plans++;
+		}
+	}
+	commit(&b);
+	ck_assert_uint_ge(plans, 4);
+	ck_assert_int_eq(b.plan.next_offset, 1000);
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_row_longer_than_w_b_takes_is_a_dead_letter)
+{
+	enum {
+		TEXT = 1000000
+	};
+	auto_free char *body = mem_alloc(TEXT + 100);
+	struct box b;
+
+	ck_assert_ptr_nonnull(body);
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	for (int i = 0; i < 11; i++) {
+		int n = snprintf(body, 100, "'step':0,'data':{'k%d':'", i);
+
+		memset(body + n, 'x', TEXT);
+		(void)snprintf(body + n + TEXT, 100, "'}");
+		add(&b, 1, 1, "log", body);
+	}
+	add(&b, 2, 1, "log", "'data':{'x':1},'step':1,'commit':true");
+	SAID("dead row: the row is longer than the 10 MB that W&B takes\n"
+	     "0 {\"x\":1,\"_timestamp\":1700000002,\"_runtime\":2,\"_step\":1}\n");
+	box_done(&b);
+}
+END_TEST
+
+/* --- tables --- */
+
+#define BLOB  "<000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f>"
+#define TABLE "{'_type':'table','blob':" BLOB ",'size':9,'ncols':1,'nrows':2}"
+
+static void know_table(struct box *b, int result)
+{
+	struct plan_table table = {.result = result, .size = 42, .rows = 2, .columns = 1};
+
+	ck_assert_int_eq((int)b->outcome, (int)PLAN_TABLE);
+	memcpy(table.blob, b->blob, DIGEST_BYTES);
+	memset(table.sha256, 'a', sizeof(table.sha256) - 1);
+	ck_assert_int_eq(plan_add_table(&b->plan, &table), 0);
+}
+
+/* The random parts of names become dots. */
+static const char *without_ids(struct buf *said)
+{
+	static const char mark[] = "wandb-client-artifact://";
+	char *at = (char *)said->data;
+
+	ck_assert_ptr_nonnull(buf_text(said));
+	while (at != NULL && (at = strstr(at, mark)) != NULL) {
+		at += sizeof(mark) - 1;
+		ck_assert_uint_ge(strspn(at, "0123456789abcdefghijklmnopqrstuvwxyz"), 128);
+		memset(at, '.', 1);
+		memmove(at + 1, at + 128, strlen(at + 128) + 1);
+	}
+	return (const char *)said->data;
+}
+
+START_TEST(a_table_gets_the_value_of_its_run_file)
+{
+	struct box b;
+	const struct stored_record *r;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	r = store(&b, 1, 1, "log",
+		  "'data':{'x':1,'t/a':" TABLE ",'n':{'deep':" TABLE "}},'blobs':[" BLOB "]");
+	take(&b, r);
+	SAID("");
+	ck_assert_int_eq(b.blob[1], 1);
+	know_table(&b, 0);
+	ck_assert_int_eq(plan_rows(&b.plan, b.reader, b.changes, 0, &b.outcome, b.blob), 0);
+	ck_assert_int_eq((int)b.outcome, (int)PLAN_IDLE);
+	commit(&b);
+#define SHA "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define VALUE(path, key)                                                                           \
+	"{\"_type\":\"table-file\",\"path\":\"media/table/" path                                   \
+	"_0_aaaaaaaaaaaaaaaaaaaa.table.json\",\"sha256\":\"" SHA                                   \
+	"\",\"size\":42,\"ncols\":1,\"nrows\":2,\"log_mode\":\"IMMUTABLE\","                       \
+	"\"artifact_path\":\"wandb-client-artifact://./" key ".table.json\","                      \
+	"\"_latest_artifact_path\":\"wandb-client-artifact://.:latest/" key ".table.json\"}"
+	ck_assert_str_eq(without_ids(&b.said),
+			 "upload media/table/t/a_0_aaaaaaaaaaaaaaaaaaaa.table.json\n"
+			 "upload media/table/deep_0_aaaaaaaaaaaaaaaaaaaa.table.json\n"
+			 "0 {\"x\":1,\"t/a\":" VALUE("t/a", "t/a") ",\"n\":{\"deep\":" VALUE(
+				 "deep", "deep") "},\"_timestamp\":1700000001,\"_runtime\":1,"
+						 "\"_step\":0}\n");
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_table_that_is_none_is_a_dead_letter_and_its_row_goes_on)
+{
+	struct box b;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	add(&b, 1, 1, "log", "'data':{'x':1,'../t':" TABLE "},'blobs':[" BLOB "]");
+	know_table(&b, -EBADMSG);
+	ck_assert_int_eq(plan_rows(&b.plan, b.reader, b.changes, 0, &b.outcome, b.blob), 0);
+	commit(&b);
+	SAID("dead table: the table's bytes are not a table\n"
+	     "0 {\"x\":1,\"_timestamp\":1700000001,\"_runtime\":1,\"_step\":0}\n");
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_table_s_path_stays_in_its_folder)
+{
+	static const struct {
+		const char *key;
+		const char *path;
+	} cases[] = {
+		{"a", "a"},   {"/a", "a"},           {"a/../../b", "a/_/_/b"},
+		{"..", "_"},  {"./a//b", "_/a/_/b"}, {"...", "..."},
+		{"a/", "a/"},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		struct box b;
+		char body[300];
+		char upload[100];
+
+		box_init(&b);
+		add(&b, 0, 1, "run", "'project':'p'");
+		(void)snprintf(body, sizeof(body), "'data':{'%s':" TABLE "},'blobs':[" BLOB "]",
+			       cases[i].key);
+		add(&b, 1, 1, "log", body);
+		know_table(&b, 0);
+		ck_assert_int_eq(plan_rows(&b.plan, b.reader, b.changes, 0, &b.outcome, b.blob), 0);
+		commit(&b);
+		(void)snprintf(upload, sizeof(upload),
+			       "upload media/table/%s_0_aaaaaaaaaaaaaaaaaaaa.table.json\n",
+			       cases[i].path);
+		ck_assert_msg(strncmp(buf_text(&b.said), upload, strlen(upload)) == 0, "%s",
+			      buf_text(&b.said));
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(a_row_of_many_tables_is_planned_some_time)
+{
+	enum {
+		RANKS = 8,
+		TABLES = 12, /* of each */
+	};
+	char body[4096];
+	struct box b;
+	unsigned asked = 0;
+
+	box_init(&b);
+	for (unsigned rank = 0; rank < RANKS; rank++)
+		add(&b, 0, rank, "run", "'project':'p'");
+	for (unsigned rank = 0; rank < RANKS; rank++) {
+		size_t len =
+			(size_t)snprintf(body, sizeof(body), "'step':0,'commit':true,'data':{");
+
+		for (unsigned i = rank * TABLES; i < (rank + 1) * TABLES; i++)
+			len += (size_t)snprintf(body + len, sizeof(body) - len,
+						"%s't%u':{'_type':'table','blob':<%064x>}",
+						i > rank * TABLES ? "," : "", i, i);
+		(void)snprintf(body + len, sizeof(body) - len, "},'blobs':[" BLOB "]");
+		add(&b, 1, rank, "log", body);
+	}
+	while (b.outcome == PLAN_TABLE) {
+		know_table(&b, 0);
+		ck_assert_uint_le(++asked, RANKS * TABLES); /* each table once */
+		ck_assert_int_eq(plan_rows(&b.plan, b.reader, b.changes, 0, &b.outcome, b.blob), 0);
+	}
+	commit(&b);
+	ck_assert_uint_eq(asked, RANKS * TABLES);
+	ck_assert_int_eq(b.plan.next_offset, 1);
+	box_done(&b);
+}
+END_TEST
+
+/* --- state --- */
+
+START_TEST(a_state_of_another_version_or_none_is_told_apart)
+{
+	static const struct {
+		const char *state;
+		int result;
+	} cases[] = {
+		{"{'v':2}", -EPROTO},
+		{"{'v':1}", -EBADMSG},
+		{"{}", -EBADMSG},
+		{"null", -EBADMSG},
+		{"!81!", -EBADMSG},
+		{"{'v':1,'about':{},'metrics':{},'summary':{},'rows':{}}", -EBADMSG},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		struct box b;
+
+		box_init(&b);
+		ck_assert_int_eq(plan_load(&b.plan, b.reader), 0); /* nothing is stored yet */
+		(void)mp_text(&b.reader->state, cases[i].state);
+		b.reader->has_state = true;
+		ck_assert_msg(plan_load(&b.plan, b.reader) == cases[i].result, "%s",
+			      cases[i].state);
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(a_state_that_is_cut_or_changed_never_loads_wrong)
+{
+	struct box b;
+	struct buf whole;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p','config':{'a':{'b':1}},'tags':['t']");
+	add(&b, 0, 2, "run", "'project':'p'");
+	add(&b, 0, 1, "define", "'name':'x','summary':['max'],'step_metric':'s'");
+	add(&b, 1, 1, "log", "'data':{'x':1},'step':0");
+	add(&b, 1, 2, "log", "'data':{'y':1},'commit':false");
+	whole = b.reader->state;
+	for (size_t len = 0; len < whole.len; len++) {
+		struct plan again;
+
+		b.reader->state.len = len;
+		ck_assert_int_eq(plan_init(&again, RUN, MERGE_MAX_US), 0);
+		ck_assert_int_eq(plan_load(&again, b.reader), -EBADMSG);
+		plan_done(&again);
+	}
+	b.reader->state.len = whole.len;
+	for (size_t at = 0; at < whole.len; at++) { /* no crash; what it says is its business */
+		struct plan again;
+		int r;
+
+		whole.data[at] ^= 0x41;
+		ck_assert_int_eq(plan_init(&again, RUN, MERGE_MAX_US), 0);
+		r = plan_load(&again, b.reader);
+		ck_assert(r == 0 || r == -EBADMSG || r == -EPROTO || r == -E2BIG);
+		plan_done(&again);
+		whole.data[at] ^= 0x41;
+	}
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_line_gets_another_step)
+{
+	static const struct {
+		const char *line;
+		const char *again; /* NULL: refused */
+	} cases[] = {
+		{"{\"x\":1,\"_step\":5}", "{\"x\":1,\"_step\":99}"},
+		{"{\"_step\":5}", "{\"_step\":99}"},
+		{"{\"x\":\"\\\"_step\\\":7\",\"_step\":5}",
+		 "{\"x\":\"\\\"_step\\\":7\",\"_step\":99}"},
+		{"{\"a\":{\"_step\":1},\"_step\":5}", "{\"a\":{\"_step\":1},\"_step\":99}"},
+		{"{\"x\":1}", NULL},
+		{"", NULL},
+		{"{", NULL},
+		{"{\"_step\":5", NULL},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		auto_buf struct buf again;
+		int r;
+
+		buf_init(&again, 1000);
+		r = plan_restep(span_of_text(cases[i].line), 99, &again);
+		ck_assert_int_eq(r, cases[i].again == NULL ? -EBADMSG : 0);
+		ck_assert_str_eq(buf_text(&again), cases[i].again == NULL ? "" : cases[i].again);
+	}
+}
+END_TEST
+
+/* --- memory --- */
+
+/* Everything from reading the state to the next one; what it was asked for is in changes. */
+static int plan_once(struct box *b, struct plan *p, const struct stored_record *r)
+{
+	struct plan_table table = {.size = 42, .rows = 2, .columns = 1};
+	int e = plan_init(p, RUN, MERGE_MAX_US);
+
+	if (e == 0)
+		e = plan_load(p, b->reader);
+	if (e < 0)
+		return e;
+	p->may_write = true;
+	e = plan_take(p, b->reader, b->changes, r, &b->outcome, b->blob);
+	if (e == 0 && b->outcome == PLAN_TABLE) {
+		memcpy(table.blob, b->blob, DIGEST_BYTES);
+		memset(table.sha256, 'a', sizeof(table.sha256) - 1);
+		e = plan_add_table(p, &table);
+	}
+	if (e == 0 && b->outcome == PLAN_TABLE) {
+		e = plan_rows(p, b->reader, b->changes, 0, &b->outcome, b->blob);
+	}
+	if (e == 0)
+		plan_end(p, b->changes);
+	return e == 0 ? b->changes->error : e;
+}
+
+static void drop_plan(struct box *b, struct plan *p)
+{
+	plan_done(p);
+	changes_reset(b->changes);
+}
+
+START_TEST(a_plan_survives_every_allocation_failure)
+{
+	const struct stored_record *r;
+	struct plan p;
+	struct box b;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p','config':{'a':1},'tags':['t']");
+	add(&b, 0, 1, "define", "'name':'x*','summary':['max'],'step_metric':'s','step_sync':true");
+	add(&b, 1, 1, "log", "'data':{'x':1,'s':3},'step':0");
+	r = store(&b, 2, 1, "log",
+		  "'data':{'xx':<0011>,'t':" TABLE "},'step':0,'commit':true,'blobs':[" BLOB "]");
+	ck_assert_int_eq(WITH_EACH_ALLOCATION_FAILING(plan_once(&b, &p, r), drop_plan(&b, &p)), 0);
+	for (size_t i = 0; i < b.changes->count; i++)
+		note(&b, &b.changes->items[i]);
+	ck_assert_str_eq(
+		without_ids(&b.said),
+		"upload media/table/t_0_aaaaaaaaaaaaaaaaaaaa.table.json\n"
+		"0 {\"x\":1,\"s\":3,\"xx\":\"ABE=\",\"t\":" VALUE(
+			"t", "t") ","
+				  "\"_timestamp\":1700000002,\"_runtime\":2,\"_step\":0}\n");
+	plan_done(&p);
+	box_done(&b);
+}
+END_TEST
+
+SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_step,
+	   the_first_exit_code_that_is_not_zero_counts, a_guest_that_ends_does_not_end_the_run,
+	   what_is_defined_fills_rows_summary_and_config, rows_wait_until_w_b_knows_the_run,
+	   a_row_that_is_overdue_goes_before_the_record_that_comes, a_plan_is_of_bounded_size,
+	   a_row_longer_than_w_b_takes_is_a_dead_letter, a_table_gets_the_value_of_its_run_file,
+	   a_table_that_is_none_is_a_dead_letter_and_its_row_goes_on,
+	   a_table_s_path_stays_in_its_folder, a_row_of_many_tables_is_planned_some_time,
+	   a_state_of_another_version_or_none_is_told_apart,
+	   a_state_that_is_cut_or_changed_never_loads_wrong, a_line_gets_another_step,
+	   a_plan_survives_every_allocation_failure)
