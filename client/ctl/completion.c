@@ -93,6 +93,24 @@ static void add_bash_commands(struct buf *out)
 	(void)buf_add_text(out, "' ;;\n\tesac\n");
 }
 
+/* Values of options are no words of the command. */
+static void add_bash_skips(struct buf *out)
+{
+	const char *before = "\t\t";
+
+	for (unsigned i = 0; i < OPT_COUNT; i++) {
+		const struct option *o = &ctl_options[i];
+
+		if (o->value != VALUE_NEEDED)
+			continue;
+		(void)buf_printf(out, "%s--%s", before, o->name); /* errors stay in out */
+		if (o->letter != 0)
+			(void)buf_printf(out, "|-%c", o->letter);
+		before = "|";
+	}
+	(void)buf_add_text(out, ") ((i++)) ;;\n");
+}
+
 void completion_add_bash(struct buf *out)
 {
 	(void)buf_add_text(out, "# bash completion of wbxctl; made by: wbxctl completion bash\n"
@@ -100,8 +118,9 @@ void completion_add_bash(struct buf *out)
 				"\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev= command= words= i\n"
 				"\t((COMP_CWORD > 0)) && prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
 				"\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
-				"\t\tcase ${COMP_WORDS[i]} in\n"
-				"\t\t-*) ;;\n"
+				"\t\tcase ${COMP_WORDS[i]} in\n");
+	add_bash_skips(out);
+	(void)buf_add_text(out, "\t\t-*) ;;\n"
 				"\t\t*) command+=\"${command:+ }${COMP_WORDS[i]}\" ;;\n"
 				"\t\tesac\n"
 				"\tdone\n"); /* errors stay in out */

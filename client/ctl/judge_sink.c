@@ -45,12 +45,20 @@ static void say_error(struct buf *b, const struct sink_facts *s)
 	outside_add_text(b, s->error);
 }
 
-static void say_reload(struct buf *b, const struct facts *f)
+/* systemd hands the service its key at the start only; any other daemon looks for it by itself
+ * (daemon/forward/sink.c). */
+static void say_where_key(struct buf *b, const struct facts *f, const char *what)
 {
 	if (f->kind == DAEMON_SYSTEM)
-		(void)buf_printf(b, "systemctl reload wbxd (or kill -HUP %lld)", (long long)f->pid);
+		(void)buf_printf(b,
+				 "Put %s into /etc/wbx/wandb-api-key, mode 0600, then:\n"
+				 "systemctl restart wbxd",
+				 what);
 	else
-		(void)buf_printf(b, "kill -HUP %lld", (long long)f->pid);
+		(void)buf_printf(b,
+				 "Put %s into the key file (models.key_file in wbxd.conf(5)) or "
+				 "into ~/.netrc: it is found within seconds",
+				 what);
 }
 
 static const struct sink_facts *first_in(const struct facts *f, enum sink_state state)
@@ -84,9 +92,7 @@ void judge_refused_key(const struct facts *f, struct judgement *j)
 		(void)buf_printf(&r->text, " The key is probed again in %s.",
 				 word_rough((uint64_t)s->next_try_ms).text);
 	say_error(&r->text, s);
-	(void)buf_add_text(&r->action, "Put a valid key into the key file (models.key_file in "
-				       "wbxd.conf(5)), then:\n");
-	say_reload(&r->action, f);
+	say_where_key(&r->action, f, "a valid key");
 }
 
 void judge_no_key(const struct facts *f, struct judgement *j)
@@ -101,10 +107,7 @@ void judge_no_key(const struct facts *f, struct judgement *j)
 	(void)buf_add_text(&r->headline, "no key: everything waits on disk");
 	say_safe(&r->text, f, SINK_NO_KEY);
 	say_forecast(&r->text, f);
-	(void)buf_add_text(&r->action,
-			   "Put the key of a W&B account into the key file (models.key_file "
-			   "in wbxd.conf(5)) or set WANDB_API_KEY, then:\n");
-	say_reload(&r->action, f);
+	say_where_key(&r->action, f, "the key of a W&B account");
 }
 
 void judge_link(const struct facts *f, struct judgement *j)

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 static const char system_socket[] = "/run/wbx.sock";
+/* where the unit has it; the one above is a symlink to it */
+static const char unit_socket[] = "/run/wbx/ingest/wbx.sock";
 
 static int __attribute__((format(printf, 2, 3)))
 print(char ret[PLACE_PATH_MAX], const char *format, ...)
@@ -85,6 +87,9 @@ int place_find(struct place *ret, const char *socket)
 	memset(ret, 0, sizeof(*ret));
 	if (socket == NULL)
 		socket = getenv("WBX_SOCKET");
+	if (socket != NULL &&
+	    (strcmp(socket, system_socket) == 0 || strcmp(socket, unit_socket) == 0))
+		return place_system(ret);
 	if (socket != NULL && socket[0] != '\0')
 		return place_beside(ret, socket);
 	if (stat(system_socket, &st) == 0)

@@ -11,9 +11,12 @@
  * Functions return 0 or a negative errno value:
  *   -EINVAL    an argument makes no sense (a NULL, an empty name, a list that was not ended)
  *   -EMSGSIZE  one value is above 1 MiB, or a name above 512 bytes
- *   -ENOBUFS   journal, spool and memory are full: the record was given up, counted and will be
- * reported -ENOMEM -ESHUTDOWN the handle was closed, or the run finished Texts are UTF-8. Names and
- * values mean what they mean in the wandb SDK. libwbx(3) tells more. */
+ *   -ENOBUFS   journal, spool and memory are full: the record was given up and counted, and the
+ *              daemon will be told
+ *   -ENOMEM
+ *   -ESHUTDOWN the handle was closed, or the run finished
+ *
+ * Texts are UTF-8. Names and values mean what they mean in the wandb SDK. libwbx(3) tells more. */
 #pragma once
 
 #include <stdbool.h>

@@ -433,6 +433,7 @@ void sender_stop(struct sender *s)
 	atomic_store(&s->stopping, true);
 	http_wake(s->http);
 	thread_join(&s->thread);
+	s->reader = reader_close(s->reader); /* before the store, which then writes the log back */
 }
 
 static void drop_mails(struct sender *s)
@@ -461,7 +462,6 @@ struct sender *sender_free(struct sender *s)
 	(void)mem_free(s->runs);
 	sink_done(&s->models);
 	s->http = http_free(s->http);
-	s->reader = reader_close(s->reader);
 	mailbox_done(&s->box);
 	(void)mem_free(s->fresh);
 	(void)pthread_mutex_destroy(&s->lock); /* nobody holds it */

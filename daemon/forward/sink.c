@@ -95,6 +95,20 @@ static void look_for_key(struct sink *s, uint64_t now_ms)
 
 /* --- who am I --- */
 
+static void note_error(struct sink *s, const struct http_answer *a)
+{
+	char reason[WIRE_REASON_MAX];
+
+	s->board.http_status = a->status;
+	if (a->transport != TRANSPORT_ANSWERED) {
+		(void)snprintf(s->board.last_error, sizeof(s->board.last_error), "%s", a->error);
+		return;
+	}
+	wire_reason(a->body, reason);
+	(void)snprintf(s->board.last_error, sizeof(s->board.last_error), "HTTP %d: %.130s",
+		       a->status, reason);
+}
+
 static void ask_later(struct sink *s, uint64_t wait_ms, uint64_t now_ms)
 {
 	s->next_ask_ms = now_ms + wait_ms;
@@ -115,9 +129,17 @@ static void key_refused(struct sink *s, const struct http_answer *a, uint64_t no
 			  "is replaced",
 			  sink_name(s->id), a->status);
 	s->key_is_refused = true;
-	s->board.http_status = a->status;
+	note_error(s, a);
 	show(s, MOOD_REFUSED_KEY, now_ms);
 	ask_later(s, wait_ms < SINK_KEY_PROBE_MAX_MS ? wait_ms : SINK_KEY_PROBE_MAX_MS, now_ms);
+}
+
+/* Something answers that is not W&B: a captive portal, a proxy, another path than base_url's. */
+static void strange_answer(struct sink *s, const struct http_answer *a, uint64_t now_ms)
+{
+	note_error(s, a);
+	show(s, MOOD_SERVER_ERROR, now_ms);
+	ask_later(s, retry_backoff_ms(s->attempt, s->settings.backoff_max_ms, &s->jitter), now_ms);
 }
 
 static void known(struct sink *s, const struct wire_user *user, uint64_t now_ms)
@@ -145,11 +167,8 @@ static void on_viewer(void *arg, const struct http_answer *a)
 	facts.has_errors = r == -EREMOTEIO;
 	v = sink_judge(s, a, &facts, now_ms);
 	if (a->transport == TRANSPORT_ANSWERED && a->status < 300 && r == -EBADMSG) {
-		/* something answers that is not W&B: a captive portal, a proxy */
-		s->board.http_status = a->status;
-		show(s, MOOD_SERVER_ERROR, now_ms);
-		v.action = RETRY_AGAIN;
-		v.wait_ms = retry_backoff_ms(s->attempt, s->settings.backoff_max_ms, &s->jitter);
+		strange_answer(s, a, now_ms);
+		return;
 	}
 	switch (v.action) {
 	case RETRY_AGAIN: ask_later(s, v.wait_ms, now_ms); return;
@@ -161,9 +180,9 @@ static void on_viewer(void *arg, const struct http_answer *a)
 		}
 		known(s, &user, now_ms); /* a server that does not know the question */
 		return;
+	case RETRY_PARK_RUN: strange_answer(s, a, now_ms); return; /* 404: not each run's fault */
 	case RETRY_SENT:
-	case RETRY_SPLIT:
-	case RETRY_PARK_RUN: known(s, &user, now_ms); return;
+	case RETRY_SPLIT: known(s, &user, now_ms); return;
 	}
 }
 
@@ -359,20 +378,6 @@ int sink_post(struct sink *s, const char *url, struct buf *body, sink_on_answer 
 }
 
 /* --- what answers say about the way --- */
-
-static void note_error(struct sink *s, const struct http_answer *a)
-{
-	char reason[WIRE_REASON_MAX];
-
-	s->board.http_status = a->status;
-	if (a->transport != TRANSPORT_ANSWERED) {
-		(void)snprintf(s->board.last_error, sizeof(s->board.last_error), "%s", a->error);
-		return;
-	}
-	wire_reason(a->body, reason);
-	(void)snprintf(s->board.last_error, sizeof(s->board.last_error), "HTTP %d: %.130s",
-		       a->status, reason);
-}
 
 /* Nobody gets through when there is no connection; a request that broke or stalled may have been
  * alone in that. */

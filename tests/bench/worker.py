@@ -89,7 +89,7 @@ def until_killed(sdk: Any, job: dict, times: array.array) -> dict:
     while not os.path.exists(job["stop"]):
         time.sleep(max(0.0, start + (returned + raised) * job["pause_us"] / 1e6 - time.monotonic()))
         try:
-            sdk.run.log({"n": returned, "loss": 1 / (returned + 1)})
+            sdk.run.log(row(returned))
             returned += 1
         except Exception:  # noqa: BLE001: what a trainer would have died of
             raised += 1

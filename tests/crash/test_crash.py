@@ -10,13 +10,12 @@ import os
 import random
 import select
 import signal
-import struct
-from pathlib import Path
 from typing import Any, Callable, Iterator
 
 from daemon import WBXD, Daemon
-from process import SANITIZER, Process, build_option
-from tap import FULL, WAIT_SECONDS, Box, Skip, main, test, until
+from noted import Trainer, holes
+from process import SANITIZER, build_option
+from tap import FULL, WAIT_SECONDS, Box, Skip, main, test
 from trainer import c_program, trainer
 from wandb import Fake, forwarding, key_file
 
@@ -26,7 +25,6 @@ CAMPAIGN_ROUNDS = 20  # kills of one store; more of them make a store that is sl
 SECONDS = 120 + 4 * ROUNDS
 
 PROJECT = "crash"
-SLOT_BYTES = 16  # of a thread in a trainer's notes
 THREADS = 2
 PYTHON_THREAD = 9  # what the Python trainer calls its only thread
 JOURNAL_BYTES = 1 << 20
@@ -70,67 +68,6 @@ def needs_faults() -> None:
 def moment(rng: random.Random, low: float = 0.003, high: float = 0.25) -> float:
     """Seconds; short ones as likely as long ones."""
     return low * (high / low) ** rng.random()
-
-
-class Trainer:
-    """A trainer, the run it logs to, and its notes of the calls that returned."""
-
-    def __init__(self, process: Process, run: str, notes: Path, threads: dict[int, int]) -> None:
-        self.process = process
-        self.run = run
-        self.notes = notes
-        self.threads = threads  # the number it logs: the slot of its notes
-        self.killed = False
-        process.expect_line("durable 1")
-
-    def returned(self, thread: int) -> int:
-        return struct.unpack_from("<Q", self.notes.read_bytes(), self.threads[thread] * SLOT_BYTES)[0]
-
-    def all_returned(self) -> int:
-        return sum(self.returned(t) for t in self.threads)
-
-    def refused(self) -> int:
-        """Calls that gave an error; a notes file of a Python trainer has none of them."""
-        data = self.notes.read_bytes()
-        return sum(struct.unpack_from("<Q", data, slot * SLOT_BYTES + 8)[0] for slot in self.threads.values())
-
-    def await_progress(self, count: int) -> None:
-        until(lambda: self.all_returned() >= count, f"{count} calls of {self.run} return")
-
-    def kill9(self) -> None:
-        self.process.kill9()
-        self.killed = True
-
-    def flush(self) -> None:
-        self.process.tell("f")
-        self.process.expect_line("flushed 0")
-
-    def end_well(self) -> None:
-        self.process.tell("q")
-        line = self.process.read_line()
-        assert line.startswith("closed"), line
-        assert self.process.wait() == 0
-
-    def check(self, numbers: dict[int, list[int]]) -> None:
-        """numbers: of each thread, in the order of the store. Exactly those that returned, and at most the one call
-        that a kill cut off after its record was kept and before it was noted."""
-        for thread in self.threads:
-            got = numbers.get(thread, [])
-            returned = self.returned(thread)
-            more = 1 if self.killed else 0
-            assert got == list(range(1, len(got) + 1)), f"run {self.run}, thread {thread}: {holes(got)}"
-            assert returned <= len(got) <= returned + more, f"run {self.run}, thread {thread}: {returned} returned, {len(got)} kept"
-
-
-def holes(got: list[int]) -> str:
-    """What is wrong with numbers that should be 1, 2, 3 ..."""
-    seen: dict[int, int] = {}
-    for n in got:
-        seen[n] = seen.get(n, 0) + 1
-    missing = [n for n in range(1, max(got, default=0) + 1) if n not in seen]
-    twice = [n for n, times in seen.items() if times > 1]
-    order = [(a, b) for a, b in zip(got, got[1:]) if b <= a]
-    return f"{len(missing)} missing {missing[:8]}, {len(twice)} twice {twice[:8]}, {len(order)} out of order {order[:5]}"
 
 
 class Campaign:
@@ -381,4 +318,5 @@ def all_that_returned_is_delivered_once_though_the_daemon_is_killed_around_its_r
     delivered(box, "request", share(0.15), lambda c: c.kill_at(c.rng.choice(points), c.rng.randint(1, 12)))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -70,9 +70,7 @@ static void take(struct run *r, struct span payload)
 	do {
 		int e = plan_take(&r->plan, &r->reader, r->changes, stored, &outcome, blob);
 
-		assert(e == 0 || e == -EBADMSG);
-		if (e < 0)
-			break;
+		assert(e == 0);
 		go_on(r, outcome, blob, stored->time_us);
 	} while (r->plan.cursor != stored->lsn);
 }

@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (r == 0) {
 		struct span end = {.at = text.data + text.len - 2, .len = 2};
 
-		assert(text.error == 0 && text.len >= 25 && span_is(end, "]}"));
+		assert(text.error == 0 && text.len >= 24 && span_is(end, "]}"));
 		assert(t.rows_left == 0 && t.json.depth == 0);
 		assert(t.rows_written ==
 		       (t.rows < TABLE_FILE_ROWS_MAX ? t.rows : TABLE_FILE_ROWS_MAX));

@@ -48,6 +48,37 @@ def status(**more: object) -> bytes:
                  "spool_producers": 1, "spool_bytes": 2, "spool_oldest_us": 3} | more)
 
 
+def planner_state() -> bytes:
+    """What forward/models/plan.c stores of a run."""
+    about = {"name": "n", "group": None, "dirty": 3, "config": {"lr": 0.5, "m": {"x": [1]}}, "tags": {"t": True}, "no_tags": {"u": True}}
+    metric = {"name": "x*", "step_metric": "s", "step_sync": True, "hidden": False, "has_summary": True, "kinds": 2, "goal": 1}
+    leaf = [1, 0.5, 0.5, 1.0, 1.5, 2, 3, False, True, False]
+    rows = {"next_step": 4, "producers": [1, False, False, True, True, 5, 900, [], 2, True, False, False, False, 0, 0, [7, 50]],
+            "open": [5, 0, [8, 60, 9, 70]], "implicit": [-1, [3, 40]], "late": [2, [4, 40]]}
+    return pack({"v": 1, "start": 1, "newest": 2, "has_run": True, "summary_dirty": True, "has_exit_code": False, "exit_code": 0,
+                 "side_records": 1, "side_bytes": 9, "about": about, "metrics": {"defined": [metric], "steps": {"s": 0.5}},
+                 "summary": {"x": leaf, "n": {"y": leaf}}, "rows": rows})
+
+
+def run_records() -> list[bytes]:
+    """One run's records, from two producers: the seq's remainder by 4 says which."""
+    table = {"_type": "table", "blob": bytes(32), "size": 1, "ncols": 1, "nrows": 1}
+    return [pack([kind, seq, {"run": "r", "t": seq} | body]) for kind, seq, body in (
+        ("run", 1, {"project": "p", "config": {"lr": 0.5}, "tags": ["t"]}),
+        ("run", 2, {"project": "p"}),
+        ("define", 5, {"name": "x*", "step_metric": "s", "step_sync": True, "summary": ["max"]}),
+        ("log", 9, {"data": {"x": 1, "s": 2.5, "n": {"y": None}}, "step": 3}),
+        ("log", 6, {"data": {"x": 2}, "step": 3, "commit": True}),
+        ("log", 13, {"data": {"z": "late"}, "step": 0}),
+        ("log", 10, {"data": {"p": [1, 2]}, "commit": False}),
+        ("log", 17, {"data": {"t": table}, "step": 4, "blobs": [bytes(32)]}),
+        ("summary", 14, {"data": {"best": 1}, "remove": ["x", ["n", "y"]]}),
+        ("config", 18, {"data": {"m": {"a": 1}}, "remove": ["lr"]}),
+        ("tags", 21, {"add": ["u"], "remove": ["t"]}),
+        ("finish", 22, {"exit_code": 1}),
+        ("finish", 25, {}))]
+
+
 def seeds(name: str) -> Iterable[bytes]:
     if name == "frame":
         yield b"".join(vectors())
@@ -74,6 +105,17 @@ def seeds(name: str) -> Iterable[bytes]:
         yield b"[store]\nlimit = 5G ; much\nkeep_age=1d\n[models]\nbase_url: http://127.0.0.1:1\n"
         yield b"store.limit=10G"
         yield b"models.interval=1500ms"
+    if name == "value":
+        yield pack({"a": {"b": [1, -2.5, None, True, b"x"], "c": {}}, "d": "text", "": float("nan")})
+        yield pack(["a", ["a", "b"], ["x"]])
+    if name == "table":
+        yield pack({"columns": ["a", "b"], "data": [[1, "x"], [2.5, {"k": [None]}]]})
+        yield pack({"columns": [], "data": []})
+    if name == "planner":
+        yield planner_state()
+    if name == "plan":
+        yield b"".join(run_records())
+        yield b"".join(reversed(run_records()))
 
 
 def main() -> None:

@@ -435,6 +435,8 @@ def completion_scripts_are_ones(box: Box) -> None:
     assert completed(script, "wbxctl", "pause", "m") == ["models"]
     assert completed(script, "wbxctl", "retry", "--sink", "w") == ["weave"]
     assert "--wait" in completed(script, "wbxctl", "flush", "--")
+    assert completed(script, "wbxctl", "--socket", "/x", "dead", "s") == ["show"], "/x is no word of the command"
+    assert completed(script, "wbxctl", "tail", "-n", "5", "--kind", "al") == ["alert"]
     zsh = subprocess.run([WBXCTL, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
     assert zsh.startswith("#compdef wbxctl")
     if not any((Path(d) / "zsh").exists() for d in os.environ["PATH"].split(":")):

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from email.utils import formatdate
 
 from client import Client, now_us
 from ctl import Ctl, answer_of, reason, text_status
+from daemon import Daemon
 from delivery import EVERYTHING, KINDS, VIEWER, Logged, log_whole, request_of, requests_of, sending, some_rows
 from tap import Box, main, test, until
-from wandb import ENTITY, KEY, Fake, own, same
+from wandb import ENTITY, KEY, Fake, forwarding, key_file, own, same
 
 OTHER_KEY = "fedcba9876543210fedcba9876543210fedcba98"
 NOT_OURS = ("request without valid credentials",)  # what the judge says of a key that the test made wrong
@@ -94,6 +96,32 @@ def a_server_that_is_ill_is_named_in_status(box: Box) -> None:
     fake.check()
 
 
+@test
+def an_address_that_is_not_w_and_b_parks_no_run(box: Box) -> None:
+    fake = Fake(box)
+    config = box.dir / "wbxd.conf"
+    config.write_text(f"[models]\nbase_url = {fake.url}/elsewhere\n")
+    settings = forwarding(fake, models__backoff_max="100ms")
+    del settings["models__base_url"]
+    daemon = Daemon(box, models__key_file=key_file(box), **settings)
+    del daemon.settings["models.base_url"]
+    daemon.start("--config", str(config))
+    ctl = Ctl(daemon)
+    runs = log_whole(daemon, "a", "b")
+    status = ctl.await_reason("server_error")
+    assert "answers with HTTP 404" in reason(status, "server_error")["text"] and status["runs"]["parked"] == 0
+    assert ctl.sink()["last_error"] == {"code": 404, "text": "HTTP 404: not found"}
+    config.write_text(f"[models]\nbase_url = {fake.url}\n")
+    fake.fault(VIEWER, {"garbage": True}, count=-1)
+    daemon.process.signal(signal.SIGHUP)
+    until(lambda: ctl.sink()["last_error"] == {"code": 200, "text": "HTTP 200: <html>gateway</html>"}, "the page of a portal is shown")
+    fake.clear_faults()
+    for run in runs:
+        run.is_delivered(fake)
+    ctl.await_healthy()
+    fake.check(warnings=("unknown path",))
+
+
 # -- rate limits
 
 @test
@@ -165,7 +193,8 @@ def a_spacing_of_hours_is_shown_and_ended_by_retry(box: Box) -> None:
         fake.await_rows("r", 3)
         until(lambda: ctl.sink()["spacing_s"] == 7200, "status shows the spacing")
         run.log(c, *some_rows(1, 3)).finish(c)
-    assert len(fake.rows("r")) == 3
+    log_whole(daemon, "other")[0].is_delivered(fake)
+    assert len(fake.rows("r")) == 3, "it waits, and no other run does"
     ctl("retry")
     run.is_delivered(fake)
     fake.check()
@@ -180,7 +209,8 @@ def a_key_that_is_refused_stops_the_sink_until_there_is_another(box: Box) -> Non
     runs = log_whole(daemon, "a", "b")
     status = ctl.await_reason("auth_refused")
     assert status["exit"] == 1 and status["state"] == "attention" and status["account"]["key_tail"] == KEY[-4:]
-    assert ctl.sink()["state"] == "key_refused" and ctl.sink()["last_error"]["code"] == 401
+    assert ctl.sink()["state"] == "key_refused"
+    assert ctl.sink()["last_error"] == {"code": 401, "text": "HTTP 401: user is not logged in"}
     screen = text_status(ctl, 1)
     assert f"W&B refused the key …{KEY[-4:]} (HTTP 401)" in screen and "Put a valid key into the key file" in screen
     assert daemon.store.query("SELECT count(*) FROM line") == [(0,)], "nothing is planned that cannot be sent"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 
@@ -69,6 +70,30 @@ def a_connection_that_goes_on_between_two_parts_of_a_stored_blob_is_taken(box: B
         again.await_ack(3)
         assert not again.rejects
     assert daemon.store.seqs(client.producer) == [1, 2, 3]
+
+
+@test(bug="batcher.c, store.c: batches with later records of the same connections go on being committed after one that failed; those of "
+          "the failed one are then dropped as duplicates when they come again: lost")
+def a_commit_that_is_undone_takes_what_came_behind_it_on_the_same_connection_along(box: Box) -> None:
+    """Somebody's sqlite3 holds the database for longer than the daemon waits, while three batches are under way."""
+    daemon = started(box)
+    client = opened(daemon.socket)
+    other = sqlite3.connect(daemon.store.path / "wbx.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    client.log_many(4000)
+    daemon.await_log("a commit was undone")
+    other.execute("ROLLBACK")
+    other.close()
+    client.await_end()
+    client.close()
+    with Client(daemon.socket, client.producer) as again:
+        last = again.hello().seq
+        assert daemon.store.seqs(client.producer) == list(range(1, last + 1)), f"said to be stored up to {last}"
+        for seq in range(last + 1, 4002):
+            again.send_bytes(log_record(seq))
+        again.await_ack(4001)
+    assert daemon.store.seqs(client.producer) == list(range(1, 4002))
+    daemon.store.check()
 
 
 def answers(daemon: Daemon) -> bool:

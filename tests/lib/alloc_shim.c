@@ -6,13 +6,16 @@
  * WBX_ALLOC_SEED. WBX_ALLOC_HITS names a file of eight bytes, mapped and shared with the test: how
  * many failed. */
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,6 +26,11 @@ extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
 
+enum {
+	FRAMES = 24
+};
+static void *frames[FRAMES];
+static uintptr_t program;
 static uintptr_t code_begin;
 static uintptr_t code_end;
 static bool is_off; /* until the fork */
@@ -92,7 +100,8 @@ static int on_object(struct dl_phdr_info *info, size_t size, void *arg)
 			code_end = code_begin + p->p_memsz;
 		}
 	}
-	read_program(info->dlpi_addr);
+	program = info->dlpi_addr;
+	read_program(program);
 	return 1;
 }
 
@@ -101,6 +110,23 @@ static uint64_t number_of(const char *name)
 	const char *text = getenv(name);
 
 	return text == NULL ? 0 : strtoull(text, NULL, 10);
+}
+
+/* Says where in the program: offsets for nm, the innermost first. */
+static void on_crash(int number)
+{
+	int n = backtrace(frames, FRAMES);
+
+	(void)dprintf(STDERR_FILENO, "crash:");
+	for (int i = 0; i < n; i++) {
+		uintptr_t at = (uintptr_t)frames[i];
+
+		if (at >= code_begin && at < code_end)
+			(void)dprintf(STDERR_FILENO, " %lx", (unsigned long)(at - program));
+	}
+	(void)dprintf(STDERR_FILENO, "\n");
+	(void)signal(number, SIG_DFL);
+	(void)raise(number);
 }
 
 static void on_fork(void)
@@ -125,6 +151,10 @@ __attribute__((constructor)) static void begin(void)
 	}
 	is_off = number_of("WBX_ALLOC_CHILDREN") != 0;
 	(void)pthread_atfork(NULL, NULL, on_fork);
+	if (is_off) {
+		(void)backtrace(frames, 1); /* loads what it needs while all is well */
+		(void)signal(SIGSEGV, on_crash);
+	}
 	random_state = number_of("WBX_ALLOC_SEED");
 	fail_at = number_of("WBX_ALLOC_FAIL");
 	fail_every = number_of("WBX_ALLOC_EVERY");

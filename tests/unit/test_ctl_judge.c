@@ -167,9 +167,8 @@ static const char text_of_no_key[] =
 	"   state: BEHIND - no key: everything waits on disk\n"
 	"  status: Training is not affected and nothing is lost: 212 records (40 KiB) wait on disk. At\n"
 	"          1.61 GiB/h the limit of the store is reached in 30 h.\n"
-	"  action: Put the key of a W&B account into the key file (models.key_file in wbxd.conf(5)) or set\n"
-	"          WANDB_API_KEY, then:\n"
-	"          systemctl reload wbxd (or kill -HUP 2113)\n"
+	"  action: Put the key of a W&B account into /etc/wbx/wandb-api-key, mode 0600, then:\n"
+	"          systemctl restart wbxd\n"
 	"     see: man 8 wbxd, KEYS\n"
 	STORE_LINE
 	INGEST_LINE
@@ -243,8 +242,8 @@ static const char text_of_refused_key[] =
 	"  status: Training is not affected and nothing is lost: 212 records (40 KiB) wait on disk. The key\n"
 	"          is probed again in 4 min.\n"
 	"          The last error: HTTP 401: user is not logged in\n"
-	"  action: Put a valid key into the key file (models.key_file in wbxd.conf(5)), then:\n"
-	"          systemctl reload wbxd (or kill -HUP 2113)\n"
+	"  action: Put a valid key into /etc/wbx/wandb-api-key, mode 0600, then:\n"
+	"          systemctl restart wbxd\n"
 	"     see: man 8 wbxd, KEYS\n"
 	STORE_LINE
 	INGEST_LINE

@@ -405,6 +405,35 @@ START_TEST(a_row_longer_than_w_b_takes_is_a_dead_letter)
 }
 END_TEST
 
+START_TEST(a_record_with_odd_contents_does_not_stop_its_run)
+{
+	static const struct {
+		const char *kind;
+		const char *body;
+	} odd[] = {
+		{"log", "'data':{[1]:2,'x':{{}:1}}"},
+		{"config", "'data':{[1]:2},'remove':[5,[6]]"},
+		{"summary", "'data':{[[]]:2},'remove':[5,{}]"},
+		{"tags", "'add':[5,{[1]:2}],'remove':[[]]"},
+		{"define", "'name':'m','summary':[5,[1]]"},
+	};
+
+	for (size_t i = 0; i < array_len(odd); i++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = true;
+		add(&b, 0, 1, "run", "'project':'p'");
+		add(&b, 1, 1, odd[i].kind, odd[i].body);
+		add(&b, 2, 1, "log", "'data':{'after':1}");
+		ck_assert_msg(strstr(buf_text(&b.said), "{\"after\":1,") != NULL, "%s",
+			      odd[i].kind);
+		ck_assert_ptr_null(strstr(buf_text(&b.said), "dead"));
+		box_done(&b);
+	}
+}
+END_TEST
+
 /* --- tables --- */
 
 #define BLOB  "<000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f>"
@@ -713,7 +742,8 @@ SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_st
 	   the_first_exit_code_that_is_not_zero_counts, a_guest_that_ends_does_not_end_the_run,
 	   what_is_defined_fills_rows_summary_and_config, rows_wait_until_w_b_knows_the_run,
 	   a_row_that_is_overdue_goes_before_the_record_that_comes, a_plan_is_of_bounded_size,
-	   a_row_longer_than_w_b_takes_is_a_dead_letter, a_table_gets_the_value_of_its_run_file,
+	   a_row_longer_than_w_b_takes_is_a_dead_letter,
+	   a_record_with_odd_contents_does_not_stop_its_run, a_table_gets_the_value_of_its_run_file,
 	   a_table_that_is_none_is_a_dead_letter_and_its_row_goes_on,
 	   a_table_s_path_stays_in_its_folder, a_row_of_many_tables_is_planned_some_time,
 	   a_state_of_another_version_or_none_is_told_apart,

@@ -42,25 +42,15 @@ def _look(result: int, what: str) -> None:
         _say_once(f"{what} was not kept: {reason} (said once)")
 
 
-class Config:
-    """The run's configuration: a dict whose keys are attributes too. Setting a key logs it."""
+class _Items:
+    """What is set in this process: a dict whose keys are attributes too. Setting a key logs it, by update()."""
 
     def __init__(self, native: Any):
         object.__setattr__(self, "_native", native)
         object.__setattr__(self, "_items", {})
 
-    def update(self, other: Any = None, allow_val_change: bool | None = None, **more: Any) -> None:
-        """Sets several keys, from a mapping, a namespace, or anything with to_dict()."""
-        values = dict(_mapping(other)) if other is not None else {}
-        values.update(more)
-        values = {str(k): _without_nan(v) for k, v in values.items()}
-        if values:
-            self._items.update(values)
-            _look(self._native.config(values), "config")
-
-    def setdefaults(self, other: Any) -> None:
-        """Sets those keys that are not set yet."""
-        self.update({k: v for k, v in _mapping(other).items() if k not in self._items})
+    def update(self, other: Any = None, **more: Any) -> None:
+        raise NotImplementedError
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
@@ -72,10 +62,12 @@ class Config:
         return self._items[key]
 
     def __getattr__(self, key: str) -> Any:
+        if key.startswith("__") or key == "_items":
+            raise AttributeError(key)  # copy and pickle look for methods before there are items
         try:
             return self._items[key]
         except KeyError:
-            raise AttributeError(f"config has no key {key!r}") from None
+            raise AttributeError(f"{type(self).__name__.lower()} has no key {key!r}") from None
 
     def __contains__(self, key: str) -> bool:
         return key in self._items
@@ -98,19 +90,32 @@ class Config:
     def values(self) -> Any:
         return self._items.values()
 
-    def as_dict(self) -> dict:
-        return dict(self._items)
-
     def __repr__(self) -> str:
         return repr(self._items)
 
 
-class Summary:
-    """The run's summary: the last value of each logged key, and what is set here. Setting a key logs it."""
+class Config(_Items):
+    """The run's configuration."""
 
-    def __init__(self, native: Any):
-        object.__setattr__(self, "_native", native)
-        object.__setattr__(self, "_items", {})
+    def update(self, other: Any = None, allow_val_change: bool | None = None, **more: Any) -> None:
+        """Sets several keys, from a mapping, a namespace, or anything with to_dict()."""
+        values = dict(_mapping(other)) if other is not None else {}
+        values.update(more)
+        values = {str(k): _without_nan(v) for k, v in values.items()}
+        if values:
+            self._items.update(values)
+            _look(self._native.config(values), "config")
+
+    def setdefaults(self, other: Any) -> None:
+        """Sets those keys that are not set yet."""
+        self.update({k: v for k, v in _mapping(other).items() if k not in self._items})
+
+    def as_dict(self) -> dict:
+        return dict(self._items)
+
+
+class Summary(_Items):
+    """The run's summary: the last value of each logged key, and what is set here."""
 
     def update(self, other: Mapping[str, Any] | None = None, **more: Any) -> None:
         values = dict(other or {}, **more)
@@ -120,42 +125,6 @@ class Summary:
 
     def _logged(self, data: Mapping[str, Any]) -> None:
         self._items.update(data)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.update({key: value})
-
-    def __setattr__(self, key: str, value: Any) -> None:
-        self.update({key: value})
-
-    def __getitem__(self, key: str) -> Any:
-        return self._items[key]
-
-    def __getattr__(self, key: str) -> Any:
-        try:
-            return self._items[key]
-        except KeyError:
-            raise AttributeError(f"summary has no key {key!r}") from None
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._items
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._items.get(key, default)
-
-    def keys(self) -> Any:
-        return self._items.keys()
-
-    def items(self) -> Any:
-        return self._items.items()
-
-    def __repr__(self) -> str:
-        return repr(self._items)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -181,7 +181,12 @@ static int take_record(struct plan *p, const struct stored_record *record)
 	return take_kind(p, record, &r);
 }
 
-static void give_up(struct plan *p, struct changes *changes, const struct stored_record *record)
+static const char too_much[] =
+	"the run has more keys, metrics or writers than wbx takes; the rest is not sent";
+static const char unreadable[] = "what the record holds cannot be read";
+
+static void give_up(struct plan *p, struct changes *changes, const struct stored_record *record,
+		    const char *reason)
 {
 	const struct change c = {
 		.kind = CHANGE_DEAD_ADD,
@@ -192,8 +197,7 @@ static void give_up(struct plan *p, struct changes *changes, const struct stored
 			{
 				.what = "record",
 				.step = -1,
-				.reason = SPAN_LITERAL("the run has more keys, metrics or writers "
-						       "than wbx takes; the rest is not sent"),
+				.reason = span_of_text(reason),
 				.request = SPAN_LITERAL(""),
 				.answer = SPAN_LITERAL(""),
 				.body = record->payload,
@@ -216,8 +220,8 @@ int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 		return 0;
 	}
 	r = take_record(p, record);
-	if (r == -E2BIG) {
-		give_up(p, changes, record);
+	if (r == -E2BIG || r == -EBADMSG) { /* it must not stop those behind it */
+		give_up(p, changes, record, r == -E2BIG ? too_much : unreadable);
 		r = changes->error;
 	}
 	if (r < 0)

@@ -225,6 +225,8 @@ static int add_ready(struct making *m)
 		r = add_own_keys(m);
 	if (r == -E2BIG)
 		return add_monster(m, "the row has more keys than wbx takes");
+	if (r == -EBADMSG)
+		return add_monster(m, "what a record of the row holds cannot be read");
 	if (r != 0)
 		return r;
 	json_init(&j, &p->text);

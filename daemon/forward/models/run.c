@@ -385,8 +385,7 @@ struct models_run *models_run_free(struct models_run *r)
 {
 	if (r == NULL)
 		return NULL;
-	if (r->work == WORK_SENDING)
-		r->work = WORK_IDLE; /* its request was aborted with the sink's */
+	r->work = WORK_IDLE; /* what it waited for is back, or was given up with the sink's requests */
 	r->changes = changes_free(r->changes);
 	models_run_unload(r);
 	return mem_free(r);

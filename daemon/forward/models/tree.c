@@ -290,21 +290,19 @@ static int merge_pair(struct merge *m, struct mp *at, tree_on_leaf on_leaf, void
 {
 	struct merge_level *level = &m->levels[m->depth];
 	struct merge_level *deeper = level + 1;
-	struct mp_value key;
 	struct mp_value value;
 	struct mp peek;
 	struct span whole;
+	struct span name;
 	char room[JSON_DOUBLE_MAX];
 
 	level->left--;
-	if (mp_read(at, &key) < 0 || key.type == MP_MAP || key.type == MP_ARRAY)
+	if (value_take_key(at, room, &name) < 0)
 		return -EBADMSG;
 	peek = *at;
 	if (mp_read(&peek, &value) < 0)
 		return -EBADMSG;
 	if (value.type != MP_MAP || value.count == 0) {
-		struct span name = value_key_text(&key, room);
-
 		if (mp_take(at, &whole) < 0)
 			return -EBADMSG;
 		if (value.type == MP_MAP && branch_is_there(m, name))
@@ -314,8 +312,11 @@ static int merge_pair(struct merge *m, struct mp *at, tree_on_leaf on_leaf, void
 	if (m->depth == RECORD_DEPTH_MAX)
 		return -EBADMSG;
 	*at = peek;
-	*deeper = (struct merge_level){.left = value.count};
-	deeper->key = value_key_text(&key, deeper->room);
+	*deeper = (struct merge_level){.left = value.count, .key = name};
+	if (name.at == (const uint8_t *)room) {
+		memcpy(deeper->room, room, sizeof(room));
+		deeper->key.at = (const uint8_t *)deeper->room;
+	}
 	m->depth++;
 	return 0;
 }
@@ -345,29 +346,25 @@ int tree_merge(struct tree *t, struct node *parent, struct mp map, tree_on_leaf 
 
 /* --- walking --- */
 
-/* One entry of a list of names. */
-static int find_named(const struct tree *t, struct mp *at, struct node **ret)
+/* What an entry of a list of names names, or NULL. */
+static struct node *find_named(const struct tree *t, struct span entry)
 {
+	struct mp at = mp_of(entry);
 	struct mp_value v;
 	struct node *n = NULL;
 
-	if (mp_read(at, &v) < 0)
-		return -EBADMSG;
-	if (v.type == MP_STR) {
-		*ret = tree_child(t, NULL, v.bytes);
-		return 0;
-	}
-	if (v.type != MP_ARRAY)
-		return -EBADMSG;
-	for (uint32_t i = 0; i < v.count; i++) {
+	if (mp_read(&at, &v) < 0)
+		return NULL;
+	if (v.type == MP_STR)
+		return tree_child(t, NULL, v.bytes);
+	for (uint32_t i = 0; v.type == MP_ARRAY && i < v.count; i++) {
 		struct mp_value key;
 
-		if (mp_read(at, &key) < 0 || key.type != MP_STR)
-			return -EBADMSG;
-		n = i > 0 && n == NULL ? NULL : tree_child(t, n, key.bytes);
+		if (mp_read(&at, &key) < 0 || key.type != MP_STR || (i > 0 && n == NULL))
+			return NULL;
+		n = tree_child(t, n, key.bytes);
 	}
-	*ret = n;
-	return 0;
+	return n;
 }
 
 int tree_each_named(struct tree *t, struct span list,
@@ -379,11 +376,12 @@ int tree_each_named(struct tree *t, struct span list,
 	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY)
 		return 0;
 	for (uint32_t left = head.count; left > 0; left--) {
-		struct node *n = NULL;
-		int r = find_named(t, &at, &n);
+		struct span entry;
+		struct node *n;
 
-		if (r < 0)
-			return r;
+		if (mp_take(&at, &entry) < 0)
+			return -EBADMSG;
+		n = find_named(t, entry);
 		if (n != NULL)
 			on_node(t, n);
 	}

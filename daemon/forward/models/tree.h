@@ -58,7 +58,8 @@ typedef int (*tree_on_leaf)(void *arg, struct node *leaf);
 int tree_merge(struct tree *t, struct node *parent, struct mp map, tree_on_leaf on_leaf, void *arg);
 
 /* Reads a list whose entries are keys or paths (lists of keys), and calls on_node for each that
- * names a node. 0, or -EBADMSG; what is no list names nothing. */
+ * names a node. 0; -EBADMSG: no msgpack. What is no list, and entries that are neither, name
+ * nothing. */
 int tree_each_named(struct tree *t, struct span list,
 		    void (*on_node)(struct tree *t, struct node *n));
 

@@ -16,7 +16,7 @@ enum {
 	VALUE_DEPTH_MAX = JSON_DEPTH_MAX / 2
 }; /* more than RECORD_DEPTH_MAX lets in */
 
-struct span value_key_text(const struct mp_value *v, char room[JSON_DOUBLE_MAX])
+static struct span value_key_text(const struct mp_value *v, char room[JSON_DOUBLE_MAX])
 {
 	switch (v->type) {
 	case MP_STR: return v->bytes;
@@ -100,6 +100,29 @@ static bool is_key_next(struct level *l)
 	return l->left-- % 2 == 0 && l->is_map;
 }
 
+int value_take_key(struct mp *m, char room[JSON_DOUBLE_MAX], struct span *ret)
+{
+	struct mp_value v;
+	struct mp peek = *m;
+	struct span whole;
+
+	if (mp_read(&peek, &v) < 0 || mp_take(m, &whole) < 0)
+		return -EBADMSG;
+	*ret = value_key_text(&v, room);
+	return 0;
+}
+
+static int write_key(struct json *j, struct mp *m)
+{
+	char room[JSON_DOUBLE_MAX];
+	struct span key;
+
+	if (value_take_key(m, room, &key) < 0)
+		return -EBADMSG;
+	json_put_key(j, key);
+	return 0;
+}
+
 int value_to_json(struct json *j, struct mp *m, enum value_style style)
 {
 	struct level open[JSON_DEPTH_MAX];
@@ -107,16 +130,14 @@ int value_to_json(struct json *j, struct mp *m, enum value_style style)
 
 	do {
 		struct mp_value v;
-		char room[JSON_DOUBLE_MAX];
 
-		if (mp_read(m, &v) < 0)
-			return -EBADMSG;
 		if (depth > 0 && is_key_next(&open[depth - 1])) {
-			json_put_key(j, value_key_text(&v, room));
-			if (v.type == MP_ARRAY || v.type == MP_MAP)
+			if (write_key(j, m) < 0)
 				return -EBADMSG;
 			continue;
 		}
+		if (mp_read(m, &v) < 0)
+			return -EBADMSG;
 		if (v.type != MP_ARRAY && v.type != MP_MAP)
 			write_scalar(j, &v, style);
 		else if (depth == VALUE_DEPTH_MAX)

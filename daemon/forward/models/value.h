@@ -13,6 +13,6 @@ enum value_style {
 /* Writes the value at the cursor and moves behind it. 0, or -EBADMSG: not a value (nothing that was
  * stored is). */
 int value_to_json(struct json *j, struct mp *m, enum value_style style);
-/* A map key as text: strings as they are, whole numbers in digits, others by a fixed word. Borrows
- * from v or from room. */
-struct span value_key_text(const struct mp_value *v, char room[JSON_DOUBLE_MAX]);
+/* Takes a map's key as text: strings as they are, whole numbers in digits, others by a fixed word.
+ * Borrows from the input or from room. 0, or -EBADMSG. */
+int value_take_key(struct mp *m, char room[JSON_DOUBLE_MAX], struct span *ret);
