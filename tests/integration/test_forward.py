@@ -276,6 +276,71 @@ def a_run_that_w_and_b_has_already_is_gone_on_with_and_not_written_over(box: Box
 
 
 @test
+def rows_that_somebody_else_added_meanwhile_are_not_written_over(box: Box) -> None:
+    fake, daemon = sending(box)
+    client = opened(daemon.socket)
+    client.log_many(3)
+    client.flush()
+    fake.await_rows("r", 3)
+    daemon.kill9()
+    fake.ask("/__run", {"run": "wbx-team/p/r", "foreign_rows": [{"_step": s, "_timestamp": 1, "_runtime": 1, "x": s} for s in (3, 4)]})
+    daemon.start()
+    with Client(daemon.socket, client.producer) as client:
+        client.hello()
+        client.log_many(2)
+        client.send("finish", run="r", t=now_us(), exit_code=0)
+        client.flush()
+    fake.await_run("r", "finished")
+    assert [r["_step"] for r in fake.rows("r")] == list(range(7))
+    assert [r["x"] for r in fake.rows("r")[3:5]] == [3, 4]
+    daemon.await_log("somebody else wrote")
+    fake.check()
+
+
+@test
+def rows_whose_answer_was_lost_with_the_daemon_are_there_once(box: Box) -> None:
+    fake, daemon = sending(box)
+    with opened(daemon.socket) as client:
+        client.log_many(3)
+        client.flush()
+        fake.await_rows("r", 3)
+        fault = fake.fault({"kind": "filestream", "body": "wandb-history"}, {"hang": 60})
+        client.log_many(4)
+        client.flush()
+        fake.await_rows("r", 7)
+        fake.await_hits(fault)
+        daemon.kill9()
+    daemon.start()
+    with Client(daemon.socket, client.producer) as client:
+        client.hello()
+        client.log_many(2)
+        client.send("finish", run="r", t=now_us(), exit_code=0)
+        client.flush()
+    fake.await_run("r", "finished")
+    assert [r["_step"] for r in fake.rows("r")] == list(range(9))
+    assert "somebody else wrote" not in daemon.log()
+    fake.check()
+
+
+@test
+def a_run_that_w_and_b_has_lost_is_parked_and_told(box: Box) -> None:
+    fake, daemon = sending(box)
+    client = opened(daemon.socket)
+    client.log_many(3)
+    client.flush()
+    fake.await_rows("r", 3)
+    daemon.kill9()
+    fake.ask("/__reset", {})
+    daemon.start()
+    with Client(daemon.socket, client.producer) as client:
+        client.hello()
+        client.log_many(2)
+        client.flush()
+    daemon.await_log("parked: W&B has no such run any more")
+    assert fake.run("r") is None
+
+
+@test
 def a_late_row_stays_here_and_takes_no_other_row_s_step(box: Box) -> None:
     fake, daemon = sending(box)
     with opened(daemon.socket) as c:

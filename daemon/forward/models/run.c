@@ -207,6 +207,17 @@ static bool wants_plan(const struct models_run *r, bool has_more)
 	       r->planned_bytes < sink_body_target(r->host->sink);
 }
 
+/* Our offsets and step numbers hold while nobody else writes: after a start and after a silence W&B
+ * is asked how far it has the run, before the next rows get theirs. */
+static bool must_ask(const struct models_run *r, bool has_more, uint64_t now_ms)
+{
+	bool is_alone = r->is_alone && now_ms < r->heard_ms + 2 * r->host->heartbeat_ms;
+
+	if (is_alone || r->info->state == RUN_NEW || r->info->state == RUN_DONE)
+		return false;
+	return wants_plan(r, has_more) || r->plan->next_offset > r->info->done_offset;
+}
+
 /* Idle and free to act. */
 static uint64_t act(struct models_run *r, uint64_t now_ms)
 {
@@ -215,6 +226,10 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 
 	if (!is_time(r, has_more, now_ms)) /* rows that get ready wait for it, too */
 		return r->posted_ms + r->host->interval_ms;
+	if (must_ask(r, has_more, now_ms)) {
+		r->request = (struct request){.kind = REQUEST_STATUS};
+		return run_send(r, now_ms);
+	}
 	if (wants_plan(r, has_more)) {
 		run_plan_start(r);
 		return now_ms;
@@ -385,7 +400,8 @@ struct models_run *models_run_free(struct models_run *r)
 {
 	if (r == NULL)
 		return NULL;
-	r->work = WORK_IDLE; /* what it waited for is back, or was given up with the sink's requests */
+	r->work =
+		WORK_IDLE; /* what it waited for is back, or was given up with the sink's requests */
 	r->changes = changes_free(r->changes);
 	models_run_unload(r);
 	return mem_free(r);

@@ -196,32 +196,81 @@ static void refused(struct models_run *r, const struct http_answer *a, bool can_
 
 /* --- accepted --- */
 
-static void status_is_known(struct models_run *r, const struct wire_run *server)
+static int on_line_step(void *arg, const struct planned_line *line)
 {
-	r->server = *server;
-	r->has_status = true;
-	if (server->exists || r->plan->has_run || !run_changes(r))
-		return;
-	run_park(r, "W&B has no such run, and nobody here has opened it: only attached to");
-	run_commit(r);
+	int64_t *step = arg;
+
+	*step = line->step;
+	return 1;
 }
 
-/* Where our lines go on, when the run was there before us or is there anew. What W&B has between
- * what is confirmed and what is planned is ours: its answer was lost. */
-static void take_offset(struct models_run *r, int64_t lines)
+/* What W&B has beyond what it confirmed is ours when its newest row is the one that we have there:
+ * only the answer was lost. */
+static bool is_ours(struct models_run *r, int64_t lines)
+{
+	int64_t step = -1;
+
+	if (lines == r->info->done_offset)
+		return true;
+	if (lines < r->info->done_offset || lines > r->plan->next_offset ||
+	    lines != r->server.lines)
+		return false;
+	return reader_lines(r->host->reader, r->id, lines - 1, on_line_step, &step) >= 0 &&
+	       step + 1 == r->server.next_step;
+}
+
+/* Our lines go on behind those of somebody else. */
+static void go_behind(struct models_run *r, int64_t lines)
 {
 	const struct change c = {.kind = CHANGE_RUN_OFFSET, .run = r->id, .offset = lines};
 	struct plan *p = r->plan;
 
-	if (lines >= r->info->done_offset && lines <= p->next_offset)
-		return;
-	log_warn("models", "run=%s W&B has %lld lines, %lld were confirmed: ours go on behind them",
+	log_warn("models",
+		 "run=%s W&B has %lld lines, %lld were confirmed: somebody else wrote; ours go on "
+		 "behind",
 		 r->info->name, (long long)lines, (long long)r->info->done_offset);
 	p->next_offset += lines - r->info->done_offset;
 	r->info->done_offset = lines;
 	if (p->rows.next_step < r->server.next_step)
 		p->rows.next_step = r->server.next_step;
 	changes_add(r->changes, &c);
+}
+
+/* The run was created before: who else wrote to it since? */
+static void look_at_lines(struct models_run *r)
+{
+	char why[128];
+
+	r->is_alone = true;
+	r->has_status = (r->plan->about.dirty & (unsigned)ABOUT_TAGS) != 0;
+	r->heard_ms = clock_mono_ms();
+	if ((r->server.exists && is_ours(r, r->server.lines)) || !run_changes(r))
+		return;
+	if (!r->server.exists) {
+		run_park(r, "W&B has no such run any more");
+	} else if (r->server.lines < r->info->done_offset) {
+		(void)snprintf(why, sizeof(why), "W&B has %lld rows and had confirmed %lld",
+			       (long long)r->server.lines, (long long)r->info->done_offset);
+		run_park(r, why);
+	} else {
+		go_behind(r, r->server.lines);
+		plan_save(r->plan, r->changes);
+	}
+	run_commit(r);
+}
+
+static void status_is_known(struct models_run *r, const struct wire_run *server)
+{
+	r->server = *server;
+	r->has_status = true;
+	if (r->info->state != RUN_NEW) {
+		look_at_lines(r);
+		return;
+	}
+	if (server->exists || r->plan->has_run || !run_changes(r))
+		return;
+	run_park(r, "W&B has no such run, and nobody here has opened it: only attached to");
+	run_commit(r);
 }
 
 static void take_names(struct models_run *r, const struct wire_run *server)
@@ -277,7 +326,9 @@ static void upsert_is_taken(struct models_run *r, const struct wire_run *server)
 		return;
 	take_names(r, server);
 	if (r->info->state == RUN_NEW) {
-		take_offset(r, lines);
+		if (!is_ours(r, lines))
+			go_behind(r, lines);
+		r->is_alone = true;
 		run_move(r, RUN_CREATED);
 		p->may_write = true;
 		r->is_stopped = false;
@@ -364,6 +415,8 @@ static void accepted(struct models_run *r, const struct wire_run *server)
 {
 	r->attempt = 0;
 	r->doubts = 0;
+	if (r->request.kind != REQUEST_STATUS)
+		r->heard_ms = clock_mono_ms();
 	switch (r->request.kind) {
 	case REQUEST_STATUS: status_is_known(r, server); return;
 	case REQUEST_UPSERT: upsert_is_taken(r, server); return;

@@ -51,9 +51,11 @@ struct models_run {
 	bool may_have_records;
 	bool has_letters; /* dead ones that are to be sent again, perhaps */
 	bool is_done;
+	bool is_alone;          /* nobody else wrote to it, as far as was asked */
 	uint64_t next_ms;       /* its next turn */
 	uint64_t not_before_ms; /* after a failure, or as the server asked */
 	uint64_t contact_ms;    /* when W&B last heard of it from us; 0: never */
+	uint64_t heard_ms;      /* when W&B last took something of it; 0: never */
 	uint64_t posted_ms;     /* when the last stream request went out; 0: none yet */
 	unsigned attempt;       /* that failed, of the request under way */
 	unsigned doubts;        /* 401 or 403 since the last success */
