@@ -16,6 +16,8 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_DEAD_SHOW] = {"dead_show", WHO_OWN, AT_WORKER, true},
 	[VERB_DEAD_RETRY] = {"dead_retry", WHO_OWN, AT_SENDER, false},
 	[VERB_DEAD_DROP] = {"dead_drop", WHO_OWN, AT_SENDER, false},
+	[VERB_LATE_LIST] = {"late_list", WHO_OWN, AT_WORKER, true},
+	[VERB_LATE_DROP] = {"late_drop", WHO_OWN, AT_SENDER, false},
 };
 
 const struct verb_info *verb_info(enum verb verb)

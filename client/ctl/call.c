@@ -1,6 +1,7 @@
 /* See call.h. */
 #include "client/ctl/call.h"
 
+#include "client/ctl/format.h"
 #include "client/ctl/mpjson.h"
 #include "client/ctl/outside.h"
 #include "proto/base/mem.h"
@@ -394,4 +395,22 @@ int call_on_json_item(void *arg, struct span body)
 	}
 	json_line(&c->out, &line);
 	return call_print_some(c);
+}
+
+void call_print_count(struct call *c, const char *what, uint64_t count)
+{
+	auto_buf struct buf line = {0};
+	struct json j;
+
+	if (!call_has(c, OPT_JSON)) {
+		(void)buf_printf(&c->out, "%s: %s\n", what,
+				 word_count(count).text); /* call_print() looks */
+		return;
+	}
+	buf_init(&line, LINE_JSON_MAX);
+	json_init(&j, &line);
+	json_open_object(&j);
+	json_pair_uint(&j, "count", count);
+	json_close_object(&j);
+	json_line(&c->out, &line);
 }

@@ -64,5 +64,7 @@ int say_usage(const struct command *command, const char *text);
 /* "... RUN: the error"; CODE_ERROR. */
 int say_errno(const char *what, int error);
 
+/* {"count": N} with --json, else "what: N". */
+void call_print_count(struct call *c, const char *what, uint64_t count);
 /* An item as a JSON line; arg is the call. */
 int call_on_json_item(void *arg, struct span body);

@@ -71,6 +71,9 @@ int dead_show_run(struct call *c);
 int dead_retry_run(struct call *c);
 int dead_drop_run(struct call *c);
 int dead_export_run(struct call *c);
+/* late.c */
+int late_list_run(struct call *c);
+int late_drop_run(struct call *c);
 /* help.c */
 int help_run(struct call *c);
 /* completion.c */

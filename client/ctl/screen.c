@@ -398,8 +398,10 @@ static void add_late(struct buf *out, uint64_t late)
 	if (late == 0)
 		return;
 	buf_init(&line, LINE_MAX_BYTES);
-	(void)buf_printf(&line, "%s row%s came after %s step had gone; kept here, not sent",
-			 word_count(late).text, plural(late), late == 1 ? "its" : "their");
+	(void)buf_printf(
+		&line,
+		"%s row%s came after %s step had gone; kept here, not sent (wbxctl late list)",
+		word_count(late).text, plural(late), late == 1 ? "its" : "their");
 	add_line(out, "late", &line);
 }
 

@@ -5,24 +5,6 @@
 #include "client/ctl/outside.h"
 #include "proto/base/clock.h"
 
-enum {
-	COUNT_JSON_MAX = 256
-};
-
-/* {"count": N} */
-static void print_count(struct call *c, uint64_t count)
-{
-	auto_buf struct buf line = {0};
-	struct json j;
-
-	buf_init(&line, COUNT_JSON_MAX);
-	json_init(&j, &line);
-	json_open_object(&j);
-	json_pair_uint(&j, "count", count);
-	json_close_object(&j);
-	json_line(&c->out, &line);
-}
-
 int retry_run(struct call *c)
 {
 	struct request q;
@@ -34,11 +16,8 @@ int retry_run(struct call *c)
 	request_text(&q, "run", c->values[OPT_RUN]);
 	r = call_order(c, &q, &count);
 	request_done(&q);
-	if (r == CODE_OK && call_has(c, OPT_JSON))
-		print_count(c, count);
-	else if (r == CODE_OK)
-		(void)buf_printf(&c->out, "tried again now: %s\n",
-				 word_count(count).text); /* call_print() looks */
+	if (r == CODE_OK)
+		call_print_count(c, "tried again now", count);
 	return r;
 }
 
@@ -73,7 +52,7 @@ int pause_run(struct call *c)
 	r = call_order(c, &q, &count);
 	request_done(&q);
 	if (r == CODE_OK && call_has(c, OPT_JSON))
-		print_count(c, count);
+		call_print_count(c, "", count);
 	else if (r == CODE_OK)
 		print_pause(c, for_ms);
 	return r;
@@ -90,7 +69,7 @@ int unpause_run(struct call *c)
 	r = call_order(c, &q, &count);
 	request_done(&q);
 	if (r == CODE_OK && call_has(c, OPT_JSON)) {
-		print_count(c, count);
+		call_print_count(c, "", count);
 	} else if (r == CODE_OK) {
 		(void)buf_add_text(&c->out, "sink "); /* call_print() looks */
 		outside_add_text(&c->out, c->words[0]);

@@ -15,6 +15,7 @@ enum order_kind {
 	ORDER_SINKS,      /* pauses were changed in the store: look */
 	ORDER_DEAD_RETRY, /* dead letters, by number or by HTTP status, go back into the queue */
 	ORDER_DEAD_DROP,  /* ... or are given up */
+	ORDER_LATE_DROP,  /* late rows of a run are given up */
 };
 
 enum {

@@ -157,7 +157,17 @@ struct dead_group { /* dead letters of one sink, status and reason */
 typedef int (*reader_on_dead_group)(void *arg, const struct dead_group *group);
 int reader_dead_groups(struct reader *r, reader_on_dead_group on_group,
 		       void *arg); /* the largest first, up to 8 */
-int reader_late(struct reader *r, int64_t run, reader_on_record on_record, void *arg);
+struct late_info {                 /* a row that came after its step had gone */
+	int64_t run;
+	int64_t lsn;
+	int64_t step;
+	int64_t time_us;
+	struct span payload; /* of its record; borrowed */
+};
+typedef int (*reader_on_late)(void *arg, const struct late_info *late);
+/* A page, ordered by run and lsn, behind these. */
+int reader_late(struct reader *r, int64_t after_run, int64_t after_lsn, reader_on_late on_late,
+		void *arg);
 
 /* --- sums --- */
 struct store_totals {

@@ -338,6 +338,8 @@ static void finish(struct transfer *t, CURLcode code)
 	a.sent_bytes = (uint64_t)sent;
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		a.transport = timed_out(t->easy);
+	if (code == CURLE_UNSUPPORTED_PROTOCOL && sent > 0)
+		a.transport = TRANSPORT_BROKEN; /* what speaks there is no HTTP */
 	if (a.transport == TRANSPORT_STALLED)
 		(void)snprintf(a.error, sizeof(a.error), "%s", transport_text(a.transport));
 	else if (a.transport != TRANSPORT_ANSWERED)

@@ -105,6 +105,8 @@ struct letters {
 	struct run_info *info;
 	int64_t last; /* seen */
 	bool more;
+	int64_t last_run;    /* of late rows */
+	bool is_mine;        /* the rows of last_run are meant */
 	bool is_foreign;     /* one belongs to somebody else */
 	bool is_beyond_help; /* one cannot be sent again */
 };
@@ -179,6 +181,55 @@ static int why_none(struct letters *l)
 	return -ENOENT;
 }
 
+static int on_late(void *arg, const struct late_info *late)
+{
+	struct letters *l = arg;
+	const struct change change = {.kind = CHANGE_LATE_DROP, .run = late->run};
+	bool is_next = late->run != l->last_run;
+
+	l->last = late->lsn;
+	l->last_run = late->run;
+	l->more = true;
+	if (is_next) {
+		if (reader_run(l->c->reader, late->run, l->info) < 0)
+			l->is_mine = false;
+		else
+			l->is_mine = may_touch(l->o, l->info->uid) && is_called(l->info, l->o->run);
+		if (l->is_mine)
+			changes_add(l->changes, &change);
+	}
+	l->o->count += l->is_mine;
+	return l->changes->error;
+}
+
+static int find_late(struct letters *l)
+{
+	int r = l->o->has_run ? 0 : -EINVAL;
+
+	do {
+		l->more = false;
+		if (r == 0)
+			r = reader_late(l->c->reader, l->last_run, l->last, on_late, l);
+	} while (r == 0 && l->more);
+	return r;
+}
+
+static int find(struct letters *l)
+{
+	int r;
+
+	if (l->o->kind != ORDER_LATE_DROP) {
+		r = find_letters(l);
+		return r == 0 && l->o->count == 0 ? why_none(l) : r;
+	}
+	r = find_late(l);
+	if (r == 0 && l->o->count == 0) {
+		say(l->o, "no run of that name that is yours has late rows");
+		r = -ENOENT;
+	}
+	return r;
+}
+
 /* The changes' owner is nobody; the order is found by the list that stands before it in memory. */
 struct order_changes {
 	struct changes list;
@@ -197,9 +248,7 @@ static void change_letters(const struct order_context *c, struct order *o)
 		oc->list.reply_to = c->replies;
 		oc->order = o;
 		l.changes = &oc->list;
-		r = find_letters(&l);
-		if (r == 0 && o->count == 0)
-			r = why_none(&l);
+		r = find(&l);
 	}
 	(void)mem_free(l.info);
 	if (r < 0) {
@@ -232,6 +281,7 @@ void order_refuse(struct order *o)
 void order_carry_out(const struct order_context *c, struct order *o)
 {
 	if (c->reader == NULL) {
+		say(o, "the store cannot be read now; the daemon's log says why");
 		give_back(o, -EAGAIN);
 		return;
 	}
@@ -240,6 +290,7 @@ void order_carry_out(const struct order_context *c, struct order *o)
 	case ORDER_RETRY: retry(c, o); return;
 	case ORDER_SINKS: take_pauses(c, o); return;
 	case ORDER_DEAD_RETRY:
-	case ORDER_DEAD_DROP: change_letters(c, o); return;
+	case ORDER_DEAD_DROP:
+	case ORDER_LATE_DROP: change_letters(c, o); return;
 	}
 }

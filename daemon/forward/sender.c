@@ -350,9 +350,9 @@ static void sender_main(void *arg)
 		uint64_t now_ms = clock_mono_ms();
 		uint64_t next_ms;
 
+		open_reader(s, now_ms); /* orders need it */
 		take_mails(s);
 		take_fresh(s);
-		open_reader(s, now_ms);
 		http_turn(s->http);
 		next_ms = sink_turn(&s->models, now_ms);
 		next_ms = earlier(next_ms, look(s, now_ms));

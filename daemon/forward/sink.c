@@ -63,6 +63,7 @@ static void take_key(struct sink *s, const struct key *found, uint64_t now_ms)
 	s->key = *found;
 	s->key_is_refused = false;
 	s->attempt = 0;
+	s->asked_of_old = s->asking;
 	s->next_ask_ms = now_ms;
 	(void)snprintf(s->board.key_tail, sizeof(s->board.key_tail), "%s",
 		       len < 4 ? "" : found->text + len - 4); /* four characters */
@@ -162,8 +163,10 @@ static void on_viewer(void *arg, const struct http_answer *a)
 	struct retry_verdict v;
 
 	s->asking = false;
-	if (s->gate != GATE_ASK)
+	if (s->gate != GATE_ASK || s->asked_of_old) {
+		s->asked_of_old = false;
 		return; /* the key went meanwhile */
+	}
 	facts.has_errors = r == -EREMOTEIO;
 	v = sink_judge(s, a, &facts, now_ms);
 	if (a->transport == TRANSPORT_ANSWERED && a->status < 300 && r == -EBADMSG) {
@@ -272,7 +275,7 @@ void sink_pause(struct sink *s, int64_t until_us, uint64_t now_ms)
 
 void sink_retry(struct sink *s, uint64_t now_ms)
 {
-	s->attempt = 0;
+	s->attempt = s->asking ? 1 : 0;
 	s->next_look_ms = now_ms;
 	if (!s->asking)
 		s->next_ask_ms = now_ms;

@@ -58,9 +58,10 @@ struct sink {
 	enum gate gate;
 	struct key key;
 	bool key_is_refused;
-	char entity[513]; /* the key's own */
-	bool asking;      /* who am I: the request is under way */
-	unsigned attempt; /* of asking */
+	char entity[513];  /* the key's own */
+	bool asking;       /* who am I: the request is under way */
+	bool asked_of_old; /* with a key that is another by now */
+	unsigned attempt;  /* of asking, with the one under way */
 	uint64_t next_ask_ms;
 	uint64_t next_look_ms; /* for a key */
 	struct limit requests;

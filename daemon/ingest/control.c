@@ -406,10 +406,9 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 		post_pause(a, verb, args);
 	} else {
 		static const enum order_kind kinds[VERB_COUNT] = {
-			[VERB_FLUSH] = ORDER_FLUSH,
-			[VERB_RETRY] = ORDER_RETRY,
-			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY,
-			[VERB_DEAD_DROP] = ORDER_DEAD_DROP,
+			[VERB_FLUSH] = ORDER_FLUSH,           [VERB_RETRY] = ORDER_RETRY,
+			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY, [VERB_DEAD_DROP] = ORDER_DEAD_DROP,
+			[VERB_LATE_DROP] = ORDER_LATE_DROP,
 		};
 
 		post_order(a, kinds[verb], args);

@@ -680,6 +680,51 @@ static int answer_dead_show(struct query *q, struct reader *reader)
 	return r;
 }
 
+/* --- rows that came late --- */
+
+static int on_late(void *arg, const struct late_info *late)
+{
+	struct item_walk *w = arg;
+	struct query *q = w->q;
+	struct run_info run = {.name = ""};
+	struct pack p;
+	size_t at;
+	int r;
+
+	if (slice_is_full(q))
+		return 1;
+	q->more = true;
+	q->after_run = late->run;
+	q->after = late->lsn;
+	r = reader_run(w->reader, late->run, &run);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (!may_see(q, run.uid) ||
+	    (run_argument(q).at != NULL && !run_is_called(&run, run_argument(q))))
+		return 0;
+	at = frame_open(&q->out, &p, "item", q->id, 6);
+	pack_run_name(&p, &run);
+	pack_pair_int(&p, "lsn", late->lsn);
+	pack_pair_int(&p, "step", late->step);
+	pack_text(&p, "record");
+	pack_raw(&p, late->payload);
+	frame_close(&q->out, at);
+	q->shown++;
+	return 0;
+}
+
+static int answer_late_list(struct query *q, struct reader *reader)
+{
+	struct item_walk w = {.q = q, .reader = reader};
+	int r = reader_late(reader, q->after_run, q->after, on_late, &w);
+
+	if (r < 0)
+		return r;
+	if (!q->more)
+		answer_done(&q->out, q->id, q->shown);
+	return 0;
+}
+
 /* --- the job --- */
 
 void query_step(struct query *q, struct reader *reader)
@@ -699,6 +744,7 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_RUNS: r = answer_runs(q, reader); break;
 	case VERB_TAIL: r = answer_tail(q, reader); break;
 	case VERB_DEAD_LIST: r = answer_dead_list(q, reader); break;
+	case VERB_LATE_LIST: r = answer_late_list(q, reader); break;
 	case VERB_DEAD_SHOW: r = answer_dead_show(q, reader); break;
 	case VERB_FLUSH:
 	case VERB_RETRY:
@@ -706,6 +752,7 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_UNPAUSE:
 	case VERB_DEAD_RETRY:
 	case VERB_DEAD_DROP:
+	case VERB_LATE_DROP:
 	case VERB_COUNT: break; /* others answer these */
 	}
 	if (r == 0 && q->out.error != 0)

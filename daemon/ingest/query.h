@@ -38,6 +38,7 @@ struct query {
 	struct buf args; /* the request's body: a map */
 	struct buf out;  /* frames of this slice */
 	int64_t after;   /* where the next slice goes on */
+	int64_t after_run;
 	int64_t shown;
 	bool more; /* out: ask again when out is written */
 	bool idle; /* out: nothing new (a tail that follows) */

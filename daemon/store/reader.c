@@ -121,7 +121,9 @@ static const char *const texts[SQL_COUNT] = {
 			     "FROM dead WHERE run = ?1 AND retry = 1 ORDER BY id LIMIT 100",
 	[SQL_DEAD_GROUPS] = "SELECT count(*), status, sink, reason, min(run) FROM dead GROUP BY "
 			    "sink, status, reason ORDER BY 1 DESC LIMIT 8",
-	[SQL_LATE] = "SELECT lsn, 0, time_us, payload FROM late WHERE run = ?1 ORDER BY lsn",
+	[SQL_LATE] =
+		"SELECT run, lsn, step, time_us, payload FROM late WHERE (run, lsn) > (?1, ?2) "
+		"ORDER BY run, lsn LIMIT 100",
 	[SQL_TOTALS] = "SELECT (SELECT count(*) FROM dead), (SELECT coalesce(sum(bytes), 0) FROM "
 		       "dead), (SELECT count(*) FROM late), "
 		       "(SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL), (SELECT "
@@ -638,12 +640,29 @@ int reader_dead_groups(struct reader *r, reader_on_dead_group on_group, void *ar
 	return e;
 }
 
-int reader_late(struct reader *r, int64_t run, reader_on_record on_record, void *arg)
+int reader_late(struct reader *r, int64_t after_run, int64_t after_lsn, reader_on_late on_late,
+		void *arg)
 {
 	sqlite3_stmt *s = db_stmt(&r->db, SQL_LATE);
+	int e;
 
-	db_bind_int(s, 1, run);
-	return each_record(s, on_record, arg, NULL);
+	db_bind_int(s, 1, after_run);
+	db_bind_int(s, 2, after_lsn);
+	while ((e = db_step(s)) == 1) {
+		struct late_info late = {
+			.run = db_column_int(s, 0),
+			.lsn = db_column_int(s, 1),
+			.step = db_column_int(s, 2),
+			.time_us = db_column_int(s, 3),
+			.payload = db_column(s, 4),
+		};
+
+		e = on_late(arg, &late);
+		if (e != 0)
+			break;
+	}
+	(void)sqlite3_reset(s); /* ends the transaction; repeats the step's error */
+	return e;
 }
 
 /* --- sums --- */

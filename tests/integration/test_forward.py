@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 
 from client import Client, now_us, opened
+from ctl import Ctl
 from daemon import Daemon, started
 from tap import Box, main, test, until
 from trainer import trainer
@@ -357,9 +358,15 @@ def a_late_row_stays_here_and_takes_no_other_row_s_step(box: Box) -> None:
     fake.await_run("r", "finished")
     rows = fake.rows("r")
     assert [(r["_step"], r["v"]) for r in rows] == [(0, 0), (1, 1), (2, 2), (3, 1), (10, 10), (11, 11)], rows
-    [(late,)] = daemon.store.query("SELECT count(*) FROM late")
-    assert late == 1
     fake.check()
+    ctl = Ctl(daemon)
+    [late] = ctl.lines("late", "list")
+    assert late["body"]["step"] == 2 and late["body"]["data"] == {"v": "too late"}, late
+    assert ctl.lines("late", "list", "--run", "other") == []
+    assert "late list" in ctl("status")
+    ctl("late", "drop", "other", code=65)
+    assert ctl("late", "drop", "wbx-team/p/r") == "late rows given up: 1\n"
+    assert ctl.lines("late", "list") == [] and "late list" not in ctl("status")
 
 
 main()

@@ -47,8 +47,8 @@ void about_done(struct about *a)
  * come from another process's `run` record with the same rule: they do not change it. */
 static int take_text(struct about *a, enum about_text which, struct span text)
 {
-	if (text.len == 0 || a->texts[which] != NULL)
-		return 0;
+	if (text.len == 0 || text.at[0] == '\0' || a->texts[which] != NULL)
+		return 0; /* the text ends at a NUL */
 	a->texts[which] = mem_strndup((const char *)text.at, text.len);
 	if (a->texts[which] == NULL)
 		return -ENOMEM;

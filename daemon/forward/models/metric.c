@@ -131,10 +131,20 @@ static unsigned kinds_of(struct mp list)
 	return bits;
 }
 
+/* Names are kept as C's texts: they end at a NUL. */
+static struct span name_in(struct mp body, const char *key)
+{
+	struct span name = mp_get_str(body, key);
+
+	if (name.at != NULL)
+		name.len = strnlen((const char *)name.at, name.len);
+	return name;
+}
+
 /* A definition adds to the one before: what it does not say stays, and true stays true. */
 static int update(struct metrics *m, struct metric *one, struct mp body)
 {
-	struct span step = mp_get_str(body, "step_metric");
+	struct span step = name_in(body, "step_metric");
 	struct span goal = mp_get_str(body, "goal");
 	struct span list;
 
@@ -160,7 +170,7 @@ static int update(struct metrics *m, struct metric *one, struct mp body)
 
 int metrics_define(struct metrics *m, struct mp body, const struct metric **ret)
 {
-	struct span name = mp_get_str(body, "name");
+	struct span name = name_in(body, "name");
 	struct metric *one = find_defined(m, name);
 	int r = one == NULL ? add_metric(m, name, &one) : 0;
 	size_t at;
