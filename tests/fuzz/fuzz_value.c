@@ -54,10 +54,10 @@ static bool is_deep(struct span in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct span in = {.at = data, .len = size};
-	auto_buf struct buf json;
-	auto_buf struct buf bytes;
-	auto_buf struct buf json_again;
-	auto_buf struct buf bytes_again;
+	auto_buf struct buf json = {.data = NULL};
+	auto_buf struct buf bytes = {.data = NULL};
+	auto_buf struct buf json_again = {.data = NULL};
+	auto_buf struct buf bytes_again = {.data = NULL};
 	struct tree t;
 	struct tree again;
 	size_t max = size == 0 ? 0 : data[size - 1] % 32u; /* often full */

@@ -123,6 +123,9 @@ START_TEST(the_first_producer_to_say_a_name_is_heard)
 	struct about a;
 
 	ck_assert_int_eq(about_init(&a), 0);
+	ck_assert_int_eq(take(&a, "run {'name':!a20061!,'notes':!a20061!}"),
+			 0); /* ends at its NUL */
+	ck_assert_uint_eq(a.dirty, 0);
 	ck_assert_int_eq(take(&a, "run {'name':'one','group':'','host':'h0','program':'a.py'}"), 0);
 	ck_assert_uint_eq(a.dirty, 1u << ABOUT_NAME | 1u << ABOUT_HOST | 1u << ABOUT_PROGRAM);
 	a.dirty = 0;

@@ -201,8 +201,10 @@ static const char *read_row(const char *line, struct json_row *ret, struct buf *
 	auto_buf struct buf bytes = {0};
 	uint8_t head[5];
 	struct json j;
-	int r = jsonrow_read(span_of_text(line), m, ret, error);
+	int r;
 
+	ck_assert_ptr_nonnull(m);
+	r = jsonrow_read(span_of_text(line), m, ret, error);
 	buf_init(out, 1 << 20);
 	buf_init(&bytes, 1 << 20);
 	if (r == 0) {
@@ -258,6 +260,7 @@ START_TEST(not_a_number_becomes_a_number_not_a_text)
 	struct mp_value v;
 	struct mp at;
 
+	ck_assert_ptr_nonnull(m);
 	ck_assert_int_eq(jsonrow_read(SPAN_LITERAL("{\"a\":NaN}"), m, &row, error), 0);
 	at = mp_of(buf_span(&m->bytes));
 	ck_assert_int_eq(mp_read(&at, &v), 0);

@@ -99,10 +99,10 @@ static void *post_all(void *arg)
 	const struct poster *p = arg;
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		struct numbered *n = mem_alloc(sizeof(*n));
+		struct numbered *n = NULL;
 
-		if (n == NULL)
-			return arg;
+		while (n == NULL) /* one may fail in test_memory.py */
+			n = mem_alloc(sizeof(*n));
 		n->mail.type = (int)p->number;
 		n->number = i;
 		while (mailbox_post(p->box, &n->mail) < 0)
@@ -137,12 +137,8 @@ START_TEST(mailbox_that_is_nearly_always_full_loses_nothing_of_four_posters)
 		(void)mem_free(mail);
 		left--;
 	}
-	for (unsigned i = 0; i < POSTERS; i++) {
-		void *failed;
-
-		ck_assert_int_eq(pthread_join(posters[i].thread, &failed), 0);
-		ck_assert_ptr_null(failed);
-	}
+	for (unsigned i = 0; i < POSTERS; i++)
+		ck_assert_int_eq(pthread_join(posters[i].thread, NULL), 0);
 	ck_assert_ptr_null(mailbox_take(&box));
 	ck_assert_uint_eq(wakes, POSTERS * ROUNDS);
 	mailbox_done(&box);

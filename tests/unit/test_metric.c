@@ -103,6 +103,19 @@ START_TEST(definitions_become_the_list_m_of_the_config)
 }
 END_TEST
 
+START_TEST(a_name_ends_at_a_nul)
+{
+	struct metrics m = {.count = 0};
+
+	(void)define(&m, "{'name':!a46100622a!,'step_metric':!a200ff!}"); /* "a\0b*", "\0\xff" */
+	(void)define(&m, "{'name':'a','hidden':true}");
+	ck_assert_str_eq(json_of(&m), "[{\"1\":\"a\",\"6\":[2,3],\"7\":[]}]");
+	check_round_trip(&m);
+	metrics_done(&m);
+	rooms_done();
+}
+END_TEST
+
 START_TEST(a_definition_adds_to_the_one_before_unless_it_overwrites)
 {
 	struct metrics m = {.count = 0};
@@ -122,6 +135,7 @@ START_TEST(a_definition_adds_to_the_one_before_unless_it_overwrites)
 	(void)define(&m, "{'name':'m','overwrite':true,'summary':['last']}");
 	ck_assert_str_eq(json_of(&m), "[{\"1\":\"m\",\"6\":[3],\"7\":[5]},"
 				      "{\"1\":\"s\",\"6\":[],\"7\":[]}]");
+	(void)define(&m, "{'name':'m','step_metric':'a'}"); /* the steps keep their order */
 	check_round_trip(&m);
 	metrics_done(&m);
 	rooms_done();
@@ -346,7 +360,7 @@ START_TEST(metrics_survive_every_allocation_failure)
 }
 END_TEST
 
-SUITE_MAIN("metric", definitions_become_the_list_m_of_the_config,
+SUITE_MAIN("metric", a_name_ends_at_a_nul, definitions_become_the_list_m_of_the_config,
 	   a_definition_adds_to_the_one_before_unless_it_overwrites,
 	   a_key_has_its_own_definition_else_that_of_the_longest_glob,
 	   step_sync_puts_the_step_metric_s_last_value_beside_the_metric, definitions_are_bounded,

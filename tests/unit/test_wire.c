@@ -85,13 +85,13 @@ START_TEST(queries_are_written)
 		"{\"operationName\":\"WbxViewer\",\"query\":\"query WbxViewer { viewer { id "
 		"entity username } }\",\"variables\":{}}");
 	clear();
-	wire_run_status(&out, &name, true);
+	wire_run_status(&out, &name);
 	ck_assert_ptr_nonnull(strstr(buf_text(&out), "historyTail"));
 	ck_assert_str_eq(body(),
 			 "{\"operationName\":\"WbxRunStatus\",\"query\":\"\",\"variables\":{"
 			 "\"entity\":\"e\",\"project\":\"p\",\"run\":\"r\\\"1\"}}");
 	clear();
-	wire_run_status(&out, &no_entity, false); /* left out, not null */
+	wire_run_status(&out, &no_entity); /* left out, not null */
 	ck_assert_str_eq(body(),
 			 "{\"operationName\":\"WbxRunStatus\",\"query\":\"\",\"variables\":{"
 			 "\"project\":\"p\",\"run\":\"r\"}}");

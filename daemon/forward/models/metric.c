@@ -460,7 +460,7 @@ int metrics_from_msgpack(struct metrics *ret, struct mp map)
 	struct span steps;
 	struct mp_value head;
 	struct mp at;
-	int r = 0;
+	int r;
 
 	*ret = (struct metrics){0};
 	if (mp_find_span(map, "defined", &list) < 0 || mp_find_span(map, "steps", &steps) < 0)
@@ -468,13 +468,12 @@ int metrics_from_msgpack(struct metrics *ret, struct mp map)
 	at = mp_of(list);
 	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY)
 		return -EBADMSG;
+	r = read_steps(ret, mp_of(steps)); /* first: definitions add those that are missing */
 	for (uint32_t left = head.count; r == 0 && left > 0; left--) {
 		struct span one;
 
 		r = mp_take(&at, &one) < 0 ? -EBADMSG : read_metric(ret, mp_of(one));
 	}
-	if (r == 0)
-		r = read_steps(ret, mp_of(steps));
 	if (r < 0)
 		metrics_done(ret);
 	return r;

@@ -175,7 +175,7 @@ static int build(struct models_run *r, struct buf *url, struct buf *body)
 
 	switch (r->request.kind) {
 	case REQUEST_STATUS:
-		wire_run_status(body, &name, r->info->state == RUN_NEW);
+		wire_run_status(body, &name);
 		e = wire_graphql_url(url, base_url);
 		break;
 	case REQUEST_UPSERT:

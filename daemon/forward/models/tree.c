@@ -266,7 +266,7 @@ static int merge_leaf(struct merge *m, struct span key, struct span value, tree_
 
 	if (r == 0)
 		r = tree_leaf(m->tree, m->levels[m->depth].node, key, &leaf);
-	if (r < 0) {
+	if (r != 0) {
 		drop_branches(m);
 		return r;
 	}

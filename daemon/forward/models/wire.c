@@ -4,13 +4,11 @@
 /* Own wording, valid against the reconstructed schema; a variable that is left out leaves its field
  * alone. */
 static const char viewer_query[] = "query WbxViewer { viewer { id entity username } }";
-/* Only what is read: summaries and rows may be megabytes. */
-#define STATUS_QUERY(more)                                                                         \
-	"query WbxRunStatus($entity: String, $project: String, $run: String!) { "                  \
-	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "      \
-	"id name displayName tags historyLineCount" more " } } }"
-static const char status_query[] = STATUS_QUERY("");
-static const char status_and_tail_query[] = STATUS_QUERY(" historyTail");
+/* Only what is read: summaries may be megabytes. */
+static const char status_query[] =
+	"query WbxRunStatus($entity: String, $project: String, $run: String!) { "
+	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "
+	"id name displayName tags historyLineCount historyTail } } }";
 static const char upsert_mutation[] =
 	"mutation WbxUpsertRun($id: String, $entity: String, $project: String, $run: String, "
 	"$displayName: String, $group: String, $jobType: String, $notes: String, "
@@ -106,11 +104,11 @@ void wire_viewer(struct buf *ret)
 	close_query(&j);
 }
 
-void wire_run_status(struct buf *ret, const struct wire_name *name, bool with_tail)
+void wire_run_status(struct buf *ret, const struct wire_name *name)
 {
 	struct json j;
 
-	open_query(&j, ret, "WbxRunStatus", with_tail ? status_and_tail_query : status_query);
+	open_query(&j, ret, "WbxRunStatus", status_query);
 	add_name(&j, name);
 	close_query(&j);
 }

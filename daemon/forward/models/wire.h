@@ -19,8 +19,7 @@ struct wire_name { /* of a run; entity "": the default of the key */
 };
 
 void wire_viewer(struct buf *ret);
-/* with_tail: asks for the last row, too, whose step says where ours go on. */
-void wire_run_status(struct buf *ret, const struct wire_name *name, bool with_tail);
+void wire_run_status(struct buf *ret, const struct wire_name *name);
 
 struct wire_upsert {
 	struct wire_name name;
@@ -61,7 +60,7 @@ struct wire_run {
 	char name[NAME_MAX_BYTES + 1];
 	char display_name[NAME_MAX_BYTES + 1];
 	int64_t lines;     /* of its history */
-	int64_t next_step; /* from its tail; 0 when it has no rows; not known without the tail */
+	int64_t next_step; /* from its tail; 0 when it has no rows */
 };
 /* ret_tags: its tags are added to the tree as top-level keys. */
 int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *ret_tags);
