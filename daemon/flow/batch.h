@@ -64,7 +64,8 @@ struct batch {
 	size_t peer_count;
 	size_t peer_cap;
 	bool wanted; /* somebody waits for it (a flush, a hello): commit as soon as possible */
-	int result;  /* out: 0 committed; else -errno, nothing of it is stored */
+	uint64_t failures_known; /* by the loop, when it began to fill */
+	int result; /* out: 0 committed; -ESTALE: it may follow one that failed; else -errno, nothing of it is stored */
 };
 
 void batch_init(struct batch *b);

@@ -33,6 +33,7 @@ static struct batch *fillable(struct batcher *b)
 	if (b->open == NULL && b->spare_count > 0) {
 		b->open = b->spare[--b->spare_count];
 		b->number++;
+		b->open->failures_known = b->failures;
 		*first_of(b, b->open) = clock_mono_ns();
 	}
 	return b->open == NULL || batch_is_full(b->open) ? NULL : b->open;
@@ -179,6 +180,7 @@ static void tell_presence(const struct batch *batch, struct presence *presence)
 void batcher_take_back(struct batcher *b, struct batch *batch, struct presence *presence)
 {
 	b->at_store--;
+	b->failures += batch->result < 0 && batch->result != -ESTALE;
 	if (batch->result == 0) {
 		count(b, batch, clock_mono_ms());
 		tell_presence(batch, presence);

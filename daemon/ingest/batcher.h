@@ -20,7 +20,8 @@ struct batcher {
 	struct batch *spare[BATCHES];
 	unsigned spare_count;
 	unsigned at_store;
-	uint64_t number; /* of the open batch, from 1 */
+	uint64_t number;   /* of the open batch, from 1 */
+	uint64_t failures; /* of batches, as far as they are back */
 	uint64_t last_post_ms;
 	uint64_t first_ns[BATCHES]; /* when the first entry of each came */
 	struct mailbox *store;

@@ -227,7 +227,9 @@ static void answer_result(struct asker *a, int result, int64_t count, const char
 			     text[0] != '\0' ? text : "that belongs to another user");
 		break;
 	case -EINVAL: answer_error(&a->out, a->id, "usage", text); break;
-	default: answer_error(&a->out, a->id, "store", strerror(-result)); break;
+	default:
+		answer_error(&a->out, a->id, "store", text[0] != '\0' ? text : strerror(-result));
+		break;
 	}
 	send_out(a);
 }

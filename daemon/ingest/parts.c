@@ -55,7 +55,7 @@ int parts_add(struct parts *p, uint64_t blob, uint64_t offset, size_t len, struc
 		b = NULL;
 	}
 	if (b == NULL)
-		r = offset == 0 ? begin(p, blob, &b) : -ENODATA;
+		r = offset == 0 ? begin(p, blob, &b) : -ENOENT;
 	else if (offset != b->size)
 		r = -ENODATA;
 	if (r < 0)

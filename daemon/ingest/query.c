@@ -194,8 +194,10 @@ static int pack_sinks(struct pack *p, const struct sums *sums, uint64_t now_ms)
 	pack_text(p, "sinks");
 	pack_array(p, SINK_COUNT);
 	for (unsigned i = 0; i < SINK_COUNT; i++) {
-		struct sink_info stored;
-		int r = reader_sink(sums->reader, sink_name((enum sink_id)i), &stored);
+		struct sink_info stored = {0};
+		int r = sums->reader == NULL
+				? 0
+				: reader_sink(sums->reader, sink_name((enum sink_id)i), &stored);
 
 		if (r < 0)
 			return r;
@@ -368,8 +370,8 @@ static int pack_notable(struct pack *p, const struct query *q, struct reader *re
 
 	list_init(&dead, q, reader);
 	list_init(&runs, q, reader);
-	r = reader_dead_groups(reader, on_dead_group, &dead);
-	if (r == 0)
+	r = reader == NULL ? 0 : reader_dead_groups(reader, on_dead_group, &dead);
+	if (r == 0 && reader != NULL)
 		r = reader_notable_runs(reader, on_notable_run, &runs);
 	pack_list(p, "dead", &dead);
 	pack_list(p, "notable", &runs);
@@ -403,18 +405,32 @@ static int pack_status(struct pack *p, struct sums *sums, const struct store_tot
 	return r < 0 ? r : pack_notable(p, q, sums->reader);
 }
 
+/* The daemon knows what is wrong with its store. */
+static bool has_fault(const struct query *q)
+{
+	char fault[200] = "";
+
+	if (q->facts.stats != NULL)
+		stats_get_store_fault(q->facts.stats, fault, sizeof(fault));
+	return fault[0] != '\0';
+}
+
 static int answer_status(struct query *q, struct reader *reader)
 {
 	struct sums sums = {.q = q, .reader = reader};
-	struct store_totals totals;
+	struct store_totals totals = {0};
 	struct pack p;
 	size_t at;
 	int r = reader_totals(reader, &totals);
 
 	if (r == 0)
 		r = reader_waiting_streams(reader, sum_stream, &sums);
-	if (r < 0)
+	if (r < 0 && !has_fault(q))
 		return r;
+	if (r < 0) { /* what is wrong is told all the same */
+		sums = (struct sums){.q = q};
+		totals = (struct store_totals){0};
+	}
 	at = frame_open(&q->out, &p, "done", q->id, 17);
 	r = pack_status(&p, &sums, &totals);
 	frame_close(&q->out, at);

@@ -99,6 +99,15 @@ static void send_reject(struct session *s, uint64_t seq, const char *code, const
 	send_frame(s, &out);
 }
 
+/* Without it the client would wait for ever. */
+static void must_send(struct session *s, struct buf *frame)
+{
+	if (frame->error != 0)
+		end_source(s);
+	else
+		send_frame(s, frame);
+}
+
 static void send_ack(struct session *s)
 {
 	auto_buf struct buf out;
@@ -108,7 +117,7 @@ static void send_ack(struct session *s)
 	buf_init(&out, 256);
 	at = frame_open(&out, &p, "ack", s->durable_seq, 0);
 	frame_close(&out, at);
-	send_frame(s, &out);
+	must_send(s, &out);
 }
 
 static void send_welcome(struct session *s)
@@ -129,7 +138,7 @@ static void send_welcome(struct session *s)
 	pack_pair_uint(&p, "keys", RECORD_KEYS_MAX);
 	pack_pair_uint(&p, "depth", RECORD_DEPTH_MAX);
 	frame_close(&out, at);
-	send_frame(s, &out);
+	must_send(s, &out);
 }
 
 static enum feed_result fail(struct session *s, const char *code, const char *text)
@@ -239,7 +248,7 @@ static enum feed_result part_does_not_fit(struct session *s, int r)
 	if (r == -EMFILE)
 		return fail(s, "too_many_blobs",
 			    "at most 64 blobs may wait for the records that name them");
-	if (r == -ENODATA && !s->dropped_parts)
+	if (r == -ENODATA)
 		return fail(s, "blob_order", "blob: `off` must be where the part before it ended");
 	end_source(s); /* no memory, or a blob's begin came while the disk was full: the client
 			  sends it again */
@@ -265,6 +274,8 @@ static enum feed_result take_part(struct session *s, const struct record *record
 		return hold(s);
 	r = parts_add(&s->parts, mp_get_uint(body, "id", 0), mp_get_uint(body, "off", 0), data.len,
 		      digest);
+	if (r == -ENOENT && !s->dropped_parts)
+		return FEED_MORE; /* the rest of one whose record is acknowledged */
 	if (r < 0)
 		return part_does_not_fit(s, r);
 	part = mem_zalloc(sizeof(*part));

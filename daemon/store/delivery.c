@@ -189,7 +189,7 @@ static int apply_upload_add(struct delivery *d, const struct change *c)
 /* A run that is done is opened again for it. */
 static int apply_dead_retry(struct delivery *d, const struct change *c)
 {
-	int r = change_numbers(d, SQL_DEAD_RETRY, c->number, 0);
+	int r = run_numbers(d, SQL_DEAD_RETRY, c->number, 0); /* it may be gone meanwhile */
 
 	return r < 0 ? r : run_numbers(d, SQL_RUN_OF_DEAD, c->number, 0);
 }
@@ -336,7 +336,7 @@ static int apply_sink_pause(struct delivery *d, const struct change *c)
 
 static int apply_dead_drop(struct delivery *d, const struct change *c)
 {
-	return change_numbers(d, SQL_DEAD_DROP, c->number, 0);
+	return run_numbers(d, SQL_DEAD_DROP, c->number, 0); /* it may be gone meanwhile */
 }
 
 static int apply_late_drop(struct delivery *d, const struct change *c)

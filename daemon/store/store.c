@@ -57,6 +57,7 @@ struct store {
 				   quota */
 	uint64_t next_reopen_ms;
 	uint64_t next_retention_ms;
+	uint64_t failures; /* batches that were undone */
 	struct mailbox batches;
 	struct mailbox parts;
 	struct mailbox changes;
@@ -345,6 +346,7 @@ static void answer(struct store *s, struct mail *lists, struct batch *batch, int
 		reply(list->reply_to, &list->mail);
 	}
 	if (batch != NULL) {
+		s->failures += r < 0 && r != -ESTALE;
 		batch->result = r;
 		reply(s->settings.to_loop, &batch->mail);
 	}
@@ -375,6 +377,14 @@ static bool turn(struct store *s)
 		batch = container_of(mail, struct batch, mail);
 	if (lists == NULL && batch == NULL)
 		return false;
+	if (batch != NULL && batch->failures_known < s->failures) {
+		/* A connection's later records must not be stored when its earlier ones were not:
+		 * what comes again would be taken for known. */
+		answer(s, NULL, batch, -ESTALE);
+		batch = NULL;
+		if (lists == NULL)
+			return true;
+	}
 	if (s->state == STORE_FULL) { /* changes go on: marks make room */
 		answer(s, NULL, batch, -ENOSPC);
 		batch = NULL;

@@ -1,10 +1,14 @@
 /* Clients of ./dev bench in C, where an interpreter would be what is measured.
  *
- *   client log COUNT PAUSE_US FLUSH FILE   one process that logs through libwbx; FLUSH 1: and waits
- * for the disk each time client flood CLIENTS COUNT BYTES WINDOW PAUSE_US FILE   records of so many
- * bytes on so many connections, with at most WINDOW of each not acknowledged; the protocol itself,
- * without libwbx client floor COUNT FILE                what the machine can do: round trips of 500
- * bytes between two processes
+ *   client log COUNT PAUSE_US FLUSH FILE
+ *       one process that logs through libwbx; FLUSH 1: and waits for the disk each time
+ *   client flood CLIENTS COUNT BYTES WINDOW PAUSE_US FILE
+ *       records of so many bytes on so many connections, at most WINDOW of each not acknowledged;
+ *       the protocol itself, without libwbx
+ *   client floor COUNT FILE
+ *       what the machine can do: round trips of 500 bytes between two processes
+ *   client encode COUNT FILE
+ *       what a call cannot do without: 40 doubles as msgpack, copied to where they are kept
  *
  * Each says "ready", waits for a byte on standard input, works, writes its times as doubles
  * (microseconds) to FILE and says how many seconds it took. $WBX_SOCKET names the daemon. */
@@ -121,8 +125,6 @@ static int run_log(char **args)
 
 	if (row == NULL || wbx_open(&w, &options) < 0 || wbx_run(w, &run_options, &run) < 0)
 		fail("wbx_open");
-	for (int i = 0; i < VALUES; i++)
-		(void)snprintf(names[i], sizeof(names[i]), "train/metric_%02d/mean", i); /* fits */
 	for (size_t n = 0; n < WARM_UP; n++)
 		log_row(run, row, n);
 	if (wbx_flush(w, FLUSH_MS) < 0)
@@ -408,14 +410,71 @@ static int run_floor(char **args)
 	return 0;
 }
 
+static void name_values(void)
+{
+	for (int i = 0; i < VALUES; i++)
+		(void)snprintf(names[i], sizeof(names[i]), "train/metric_%02d/mean", i); /* fits */
+}
+
+static size_t encode(struct buf *out, size_t n)
+{
+	struct pack p;
+
+	buf_clear(out);
+	pack_init(&p, out);
+	pack_map(&p, VALUES);
+	for (int i = 0; i < VALUES; i++)
+		pack_pair_double(&p, names[i], (double)(n + 1) / (i + 3));
+	if (out->error != 0)
+		fail("memory");
+	return out->len;
+}
+
+static int run_encode(char **args)
+{
+	enum {
+		RING_BYTES = 4 << 20
+	};
+	size_t count = number(args[0]);
+	double *times = room_for(count);
+	uint8_t *ring = malloc(RING_BYTES);
+	size_t at = 0;
+	struct buf out;
+	double start;
+
+	if (ring == NULL)
+		fail("memory");
+	memset(ring, 1, RING_BYTES); /* its pages are there before the first call */
+	buf_init(&out, FRAME_BYTES_MAX);
+	say_ready();
+	start = now_us();
+	for (size_t n = 0; n < count; n++) {
+		double began = now_us();
+		size_t len = encode(&out, n);
+
+		at = at + len > RING_BYTES ? 0 : at;
+		memcpy(ring + at, out.data, len);
+		at += len;
+		times[n] = now_us() - began;
+	}
+	report(args[1], times, count, (now_us() - start) / 1e6);
+	buf_done(&out);
+	free(ring);
+	free(times);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	name_values();
 	if (argc == 6 && strcmp(argv[1], "log") == 0)
 		return run_log(argv + 2);
 	if (argc == 8 && strcmp(argv[1], "flood") == 0)
 		return run_flood(argv + 2);
 	if (argc == 4 && strcmp(argv[1], "floor") == 0)
 		return run_floor(argv + 2);
+	if (argc == 4 && strcmp(argv[1], "encode") == 0)
+		return run_encode(argv + 2);
 	(void)fprintf(stderr, "usage: see tests/bench/client.c\n");
 	return 64;
 }

@@ -79,10 +79,11 @@ class Campaign:
         self.trainers: list[Trainer] = []
 
     def c_trainer(self, run: str, *, count: int = 0, pause_us: int = 1000, table_every: int = 0, table_bytes: int = 0,
-                  threads: int = THREADS) -> Trainer:
+                  threads: int = THREADS, journal_bytes: int = 0) -> Trainer:
         name = f"{self.name}-{len(self.trainers)}"
         notes = self.box.dir / f"{name}.notes"
-        process = c_program(self.box, "trainer", run, notes, threads, count, pause_us, table_every, table_bytes, JOURNAL_BYTES,
+        journal_bytes = journal_bytes or JOURNAL_BYTES
+        process = c_program(self.box, "trainer", run, notes, threads, count, pause_us, table_every, table_bytes, journal_bytes,
                             socket=self.daemon.socket, log=f"{name}.err")
         self.trainers.append(Trainer(process, run, notes, {t: t for t in range(threads)}))
         return self.trainers[-1]
@@ -210,7 +211,7 @@ def tables_in_a_spool_are_stored_once_though_the_daemon_is_killed_while_it_takes
     for turn in range(share(0.02)):
         c = Campaign(box, f"spool{turn}", rng)
         c.daemon.start().stop()
-        live = c.c_trainer("live", count=100, pause_us=0, table_every=3, table_bytes=300_000, threads=1)
+        live = c.c_trainer("live", count=100, pause_us=0, table_every=3, table_bytes=300_000, threads=1, journal_bytes=JOURNAL_BYTES)
         live.await_progress(100)
         assert len(c.daemon.kept_files()) >= 2, c.daemon.kept_files()
         for _ in range(4):  # what it freed of its spool by then ends anywhere

@@ -593,7 +593,8 @@ def damaged_while_it_runs(box: Box, what: str) -> None:
     client = Client(daemon.socket)
     client.say_hello()
     client.send("run", run="r", t=1, project="p")
-    assert client.await_end() == [], "a damaged store acknowledged something"
+    # a welcome says nothing of records, and its commit may have touched nothing that is damaged
+    assert [f.kind for f in client.await_end() if f.kind != "welcome"] == [], "a damaged store acknowledged something"
     client.close()
     daemon.await_log("wbx.db is damaged. Nothing is acknowledged")
     await_critical(daemon, "damaged")
@@ -606,7 +607,7 @@ def damage_that_a_commit_finds_closes_the_store_for_good(box: Box) -> None:
     damaged_while_it_runs(box, "sqlite_autoindex_producer_1")
 
 
-@test(bug="query.c answers a status with `cannot be read` alone: the store's fault, which needs no store, is not told")
+@test
 def status_tells_of_damage_though_it_cannot_read_the_store(box: Box) -> None:
     damaged_while_it_runs(box, "extent")
 

@@ -135,11 +135,11 @@ class Demo:
     def tell(self) -> None:
         say, note = self.screen.say, self.screen.note
         events = sum(len(rank) for rank in self.ranks) - len(self.ranks) + 1
-        say("wbxd runs, on an empty store. It has no key of W&B.")
+        say(f"wbxd runs on an empty store, in {self.box.dir}. W&B is played by a strict fake on this machine; wbxd has no key for it.")
         self.began = time.time()
         self.begin()
-        say(f"{len(self.ranks)} ranks play the recorded GRPO run back: {events:,} events, at {self.pace:g} of their pace.")
-        note(f"{len(self.workers)} workers log the run {seeded.RUN} beside it, {sum(map(len, self.workers)):,} calls.")
+        say(f"{len(self.ranks)} ranks play the recorded GRPO run back: {events:,} events, at {self.pace:g} times their pace.")
+        note(f"Beside them {len(self.workers)} workers log one run, {seeded.RUN}: {sum(map(len, self.workers)):,} calls that follow from a seed.")
         self.await_moment(STATUS_WITHOUT_KEY)
         say("Nothing can be sent yet. Everything is kept.")
         self.show_status()
@@ -184,8 +184,9 @@ class Demo:
         """Until W&B has all that can be sent."""
         self.fake.await_run(seeded.RUN, "finished", self.project, PATIENCE_S)
         self.screen.say(f"The run {seeded.RUN} is finished at W&B.")
-        until(lambda: self.sink("models")["waiting"] == 0, "nothing waits for W&B but tables", PATIENCE_S)
-        self.screen.say(f"The recorded run is there too, and stays open: its {self.recorded.tables} tables wait, as this version does not send them.")
+        until(lambda: (sink := self.sink("models"))["waiting"] + sink["in_flight"] == 0, "nothing waits but tables", PATIENCE_S)
+        tables = self.recorded.tables
+        self.screen.say(f"The recorded run is there too, and stays open: its {tables} tables wait, as this version does not send them.")
         self.show_status()
 
     # -- the proof

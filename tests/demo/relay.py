@@ -39,7 +39,7 @@ class Relay:
         self._order("doom")
         if not self._is_cut.wait(seconds):
             self._order("cut")
-            self._is_cut.wait()
+            assert self._is_cut.wait(10), "the relay hangs"
 
     def mend(self) -> None:
         self._order("mend")
@@ -82,7 +82,10 @@ class Relay:
                     return
 
     def _accept(self) -> None:
-        client, _ = self._listener.accept()
+        try:
+            client, _ = self._listener.accept()
+        except OSError:  # it is gone again
+            return
         try:
             server = socket.create_connection(("127.0.0.1", self._to))
         except OSError:

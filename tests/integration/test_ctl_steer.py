@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from ctl import WBXCTL, Ctl, Result, answer_of, ctl_env, reason, text_status
 from daemon import Daemon, started
 from delivery import VIEWER, Logged, log_whole, request_of, sending, some_rows
 from tap import Box, Skip, main, test, until
-from wandb import Fake, own, same
+from wandb import Fake, own
 
 OK, BEHIND, CRITICAL, AWAY_STORE, USAGE, DATA, AWAY, LATER, NOT_ALLOWED = 0, 1, 2, 3, 64, 65, 69, 75, 77
 
@@ -88,6 +89,22 @@ def retry_ends_the_wait_of_the_sink_and_names_runs_that_are_not_there(box: Box) 
     assert result.code == DATA and "no run of that name" in result.err, str(result)
     assert ctl("retry", "--sink", "models").startswith("tried again now: ")
     run.is_delivered(fake)
+    fake.check()
+
+
+@test
+def retry_while_the_way_is_being_tried_does_no_harm(box: Box) -> None:
+    fake = Fake(box)
+    fault = fake.fault(VIEWER, {"delay": 1, "status": 503})
+    fake, daemon = sending(box, fake=fake)
+    ctl = Ctl(daemon)
+    fake.await_hits(fault)
+    for _ in range(3):
+        ctl("retry")
+    daemon.process.signal(signal.SIGHUP)
+    [run] = log_whole(daemon, "r")
+    run.is_delivered(fake)
+    assert daemon.log().count("started") == 1 and daemon.process.running
     fake.check()
 
 
@@ -168,7 +185,8 @@ def flush_without_a_key_or_a_daemon_says_so(box: Box) -> None:
     ctl("flush", "--wait=0", code=LATER)
     assert ctl.status()["state"] == "behind" and ctl.codes() == ["no_key"]
     daemon.stop()
-    for words in (["flush"], ["flush", "--wait=1"], ["flush", "--run", "r", "--wait"], ["pause", "models"], ["unpause", "models"], ["retry"], ["dead", "retry", "1"], ["dead", "drop", "1"]):
+    for words in (["flush"], ["flush", "--wait=1"], ["flush", "--run", "r", "--wait"], ["pause", "models"], ["unpause", "models"],
+                  ["retry"], ["dead", "retry", "1"], ["dead", "drop", "1"]):
         result = ctl.run(*words)
         assert result.code == AWAY and "no daemon answers" in result.err, f"{words}: {result}"
 
@@ -181,11 +199,13 @@ def with_dead_letters(box: Box) -> tuple[Fake, Daemon, Ctl, list[Logged]]:
     ctl = Ctl(daemon)
     for run in "ab":
         for status in (400, 422):
-            fake.fault(request_of("stream", run) | {"body": f"bad-{status}"}, {"status": status, "body": {"error": f"no {status}"}}, count=-1)
+            fake.fault(request_of("stream", run) | {"body": f"bad-{status}"}, {"status": status, "body": {"error": f"no {status}"}},
+                       count=-1)
     ctl("pause", "models")
     with Client(daemon.socket) as c:
         c.hello()
-        runs = [Logged(n).open(c).log(c, {"v": "fine"}, {"v": f"bad-400 of {n}"}, {"v": f"bad-422 of {n}"}, {"v": "end"}) for n in "ab"]
+        runs = [Logged(n).open(c).log(c, {"v": "fine"}, {"v": f"bad-400 of {n}"}, {"v": f"bad-422 of {n}"}, {"v": "end"})
+                for n in "ab"]
         for run in runs:
             run.finish(c)
     ctl("unpause", "models")
@@ -247,6 +267,7 @@ def dead_letters_are_sent_again_or_given_up_as_chosen(box: Box) -> None:
     known = number_of(ctl, "b", 422)
     result = ctl.run("--json", "dead", "retry", known, 999)
     assert result.code == DATA and json.loads(result.out) == {"count": 1, "wanted": 2}, str(result)
+    until(lambda: known not in [d["id"] for d in ctl.dead()], "it is on its way again")
     ctl("dead", "retry", "--all")
     until(lambda: len(fake.rows("a")) == 4 and len(fake.rows("b")) == 3, "all come")
     assert ctl("dead", "list") == "no dead letters\n"
@@ -270,7 +291,8 @@ def status_ends_with_0_1_2_and_3(box: Box) -> None:
     run.is_delivered(fake)
     ctl.await_healthy()
     screen = ctl("status")
-    for text in ("state: HEALTHY", f"pid {daemon.process.pid}", "key …4567 of user wbx-user", "SINK", "models", "ok", "nothing lost since the store was made"):
+    for text in ("state: HEALTHY", f"pid {daemon.process.pid}", "key …4567 of user wbx-user", "SINK", "models", "ok",
+                 "nothing lost since the store was made"):
         assert text in screen, f"{text!r} is not in {screen}"
     assert "\x1b" not in screen, "no colours off a terminal"
     ctl("pause", "models")

@@ -7,7 +7,7 @@ import time
 from email.utils import formatdate
 
 from client import Client, now_us
-from ctl import Ctl, answer_of, reason, text_status
+from ctl import Ctl, reason, text_status
 from daemon import Daemon
 from delivery import EVERYTHING, KINDS, VIEWER, Logged, log_whole, request_of, requests_of, sending, some_rows
 from tap import Box, main, test, until
@@ -244,6 +244,20 @@ def a_key_that_is_revoked_makes_no_dead_letter(box: Box) -> None:
         run.finish(c)
     run.is_delivered(fake)
     fake.check()
+
+
+@test
+def an_answer_about_an_old_key_says_nothing_of_the_new_one(box: Box) -> None:
+    fake = Fake(box, "--api-key", OTHER_KEY)
+    fault = fake.fault(VIEWER, {"delay": 1})
+    fake, daemon = sending(box, fake=fake)
+    fake.await_hits(fault)
+    (box.dir / "key").write_text(OTHER_KEY + "\n")
+    daemon.process.signal(signal.SIGHUP)
+    [run] = log_whole(daemon, "r")
+    run.is_delivered(fake)  # the next probe of a refused key would be a minute away
+    assert "refuses the key" not in daemon.log()
+    fake.check(warnings=NOT_OURS)
 
 
 @test

@@ -1,6 +1,7 @@
 """The way to W&B fails: connections refused, reset, mute or slow, names, certificates, proxies. Then it works, and all arrives."""
 from __future__ import annotations
 
+import json
 import random
 import signal
 import ssl
@@ -8,16 +9,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from client import Client
-from ctl import Ctl, reason, text_status
+from client import Client, now_us
+from ctl import Ctl, reason
 from daemon import Daemon
 from delivery import EVERYTHING, KINDS, VIEWER, Logged, log_whole, request_of, requests_of, sending, some_rows
 from link import ConnectProxy, DaemonWithNames, NameServer, Relay, certificate
 from tap import FULL, Box, main, test, until
 from trainer import trainer
 from wandb import Fake, forwarding, key_file, own
-
-import json
 
 STALL = "300ms"  # the least is 100 ms; a server may think three times as long, and stalls are looked for once a second
 
@@ -195,14 +194,26 @@ def a_name_server_that_does_not_answer_holds_up_nothing_but_delivery(box: Box) -
     assert "no answer from wandb.test" in reason(status, "link_down")["text"]
     until(lambda: ctl.sink()["tries"] >= 8, "it is tried again")
     assert names.asked > 0
-    threads = len(daemon.process.states())
-    assert threads <= 40, f"{threads} threads: one more for every try"
     daemon.stop()  # does not wait for the names, which take minutes
     names.address = "127.0.0.1"
     daemon.start()
     run.is_delivered(fake)
     ctl.await_healthy()
     fake.check()
+
+
+@test(bug="every try of a name that does not resolve leaves a thread of libcurl's in getaddrinfo() (DESIGN.md 2: one per host)")
+def a_name_that_does_not_resolve_costs_one_thread(box: Box) -> None:
+    names = NameServer(box)
+    daemon = DaemonWithNames(box, names, models__key_file=key_file(box), models__base_url="http://wandb.test", models__connect_timeout="100ms",
+                             models__backoff_max="100ms")
+    daemon.start()
+    ctl = Ctl(daemon)
+    threads = []
+    for tries in (2, 8):
+        until(lambda: ctl.sink()["tries"] >= tries, "it is tried again")
+        threads.append(len(daemon.process.states()))
+    assert threads[0] == threads[1], threads
 
 
 @test
@@ -334,6 +345,34 @@ def a_proxy_is_used_for_https_and_its_refusal_is_said(box: Box) -> None:
     fake.check()
 
 
+# -- kills
+
+@test
+def rows_with_gaps_whose_answer_was_lost_by_a_kill_are_known_again(box: Box) -> None:
+    fake, daemon = sending(box)
+    with Client(daemon.socket) as c:
+        c.hello()
+        run = Logged("r").open(c)
+        run.log(c, *some_rows(1))
+        c.flush()
+        fake.await_rows("r", 1)
+        fault = fake.fault(request_of("stream", "r"), {"hang": 60})  # it is processed first
+        steps = [0]
+        for i, row in enumerate(some_rows(20, 1)):
+            steps.append(10 + i * 3)
+            c.send("log", run="r", t=now_us(), step=steps[-1], data=row)
+            run.rows.append(row)
+            run.summary |= row
+        run.finish(c)
+        fake.await_hits(fault)
+        until(lambda: len(fake.rows("r")) > 1, "W&B has some of them")
+        daemon.kill9()
+    daemon.start()
+    run.is_delivered(fake, steps)
+    assert "somebody else wrote" not in daemon.log()
+    fake.check()
+
+
 # -- all of it at once
 
 TRAINER = """\
@@ -356,7 +395,8 @@ TRAINER = """\
 def any_fault(dice: random.Random) -> tuple[dict, dict]:
     match = dice.choice([{"kind": "filestream"}, {"kind": "graphql"}, EVERYTHING])
     then = dice.choice([{"status": 500}, {"status": 503, "process": True}, {"status": 429, "retry_after": 0.2}, {"reset": "before"},
-                        {"reset": "after"}, {"reset": "mid_body"}, {"truncate": 5}, {"garbage": True}, {"hang": 5}, {"delay": 0.3}])
+                        {"reset": "after"}, {"reset": "mid_body"}, {"truncate": 5}, {"garbage": True}, {"hang": 5}, {"delay": 0.3},
+                        {"status": 401}, {"status": 403, "process": True}, {"status": 404}, {"status": 404, "process": True}])
     return match, then
 
 
@@ -366,7 +406,8 @@ def faults_and_killed_daemons_together_lose_and_double_nothing(box: Box) -> None
     print(f"# seed {seed}", flush=True)
     dice = random.Random(seed)
     fake, daemon = sending(box, models__stall_timeout=STALL, models__merge_max="1h")
-    ranks = [trainer(box, TRAINER, *who, socket=daemon.socket, name="-".join(who)) for who in (("shared", "0"), ("shared", "1"), ("alone", "2"))]
+    ranks = [trainer(box, TRAINER, *who, socket=daemon.socket, name="-".join(who))
+             for who in (("shared", "0"), ("shared", "1"), ("alone", "2"))]
     for t in ranks:  # a row waits for every writer that is there
         t.expect_line("open")
     ctl = Ctl(daemon)
@@ -377,8 +418,9 @@ def faults_and_killed_daemons_together_lose_and_double_nothing(box: Box) -> None
         for t in ranks:
             t.tell(str(count))
         if dice.random() < 0.5:
-            # the last row of the run with steps is open: it waits
-            until(lambda: fake.hits(faults[0]) or ctl.sink()["waiting"] <= 2, "the fault is met, or nothing is left to meet it")
+            # the last row of the run with steps is open: it waits. A run that was parked, or the key, needs a person
+            until(lambda: fake.hits(faults[0]) or ctl.sink()["waiting"] <= 2 or ctl.sink()["state"] == "key_refused"
+                  or ctl.status()["runs"]["parked"], "the fault is met, or nothing is left that may meet it")
         if dice.random() < 0.3:
             for t in ranks:
                 t.expect_line("logged")
@@ -388,12 +430,14 @@ def faults_and_killed_daemons_together_lose_and_double_nothing(box: Box) -> None
             for t in ranks:
                 t.expect_line("logged")
         daemon.start()
+        ctl("retry")  # some were parked
     for t in ranks:
         t.tell("end")
         t.expect_line("done")
         assert t.wait() == 0
+    fake.clear_faults()
+    until(lambda: ctl("retry") and {r["state"] for r in fake.runs().values()} == {"finished"}, "all runs are finished")
     for name, writers in {"shared": (0, 1), "alone": (2,)}.items():
-        fake.await_run(name, "finished")
         want = [(i, {f"loss{w}": i / 7 for w in writers} | {"both": {str(w): i for w in writers}}) for i in range(total)]
         got = [(r["_step"], own(r)) for r in fake.rows(name)]
         assert got == want, f"{name}: {[g for g in got if g not in want]} for {[w for w in want if w not in got]}"

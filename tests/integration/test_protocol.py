@@ -547,7 +547,7 @@ def a_part_longer_than_allowed_ends_the_connection(box: Box) -> None:
 
 @test
 def a_part_out_of_order_ends_the_connection(box: Box) -> None:
-    ends_after(box, "blob_order", record("blob", 0, id=1, off=10, data=b"x"))
+    ends_after(box, "blob_order", record("blob", 0, id=1, off=0, data=b"xyz") + record("blob", 0, id=1, off=10, data=b"x"))
 
 
 @test

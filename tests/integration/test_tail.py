@@ -1,7 +1,7 @@
 """wbxctl tail: records out of the store, also where most of them are of another kind."""
 from __future__ import annotations
 
-from client import Client, now_us, opened
+from client import now_us, opened
 from ctl import Ctl
 from daemon import started
 from tap import Box, main, test

@@ -18,10 +18,6 @@ from tap import Box, main, test, until
 from trainer import trainer
 from wandb import Fake, forwarding, key_file
 
-ORPHANS = ("session.c: a spool is freed in steps, so what is read or sent first may be a later part of a blob whose record is acknowledged; "
-           "blob_order then ends every connection of that client, and a dead producer's file is set aside")
-
-
 def table_record(seq: int, digest: bytes) -> bytes:
     table = {"_type": "table", "blob": digest, "size": 20, "ncols": 1, "nrows": 1}
     return record("log", seq, run="r", t=now_us(), data={"n": seq, "t": table}, blobs=[digest])
@@ -42,7 +38,7 @@ def with_a_table_stored(daemon: Daemon, data: bytes) -> Client:
     return client
 
 
-@test(bug=ORPHANS)
+@test
 def a_spool_whose_head_lies_between_two_parts_of_a_stored_blob_is_replayed(box: Box) -> None:
     daemon = started(box)
     data = os.urandom(20)
@@ -56,7 +52,7 @@ def a_spool_whose_head_lies_between_two_parts_of_a_stored_blob_is_replayed(box: 
     daemon.await_no_kept_files()
 
 
-@test(bug=ORPHANS)
+@test
 def a_connection_that_goes_on_between_two_parts_of_a_stored_blob_is_taken(box: Box) -> None:
     daemon = started(box)
     data = os.urandom(20)
@@ -72,8 +68,7 @@ def a_connection_that_goes_on_between_two_parts_of_a_stored_blob_is_taken(box: B
     assert daemon.store.seqs(client.producer) == [1, 2, 3]
 
 
-@test(bug="batcher.c, store.c: batches with later records of the same connections go on being committed after one that failed; those of "
-          "the failed one are then dropped as duplicates when they come again: lost")
+@test
 def a_commit_that_is_undone_takes_what_came_behind_it_on_the_same_connection_along(box: Box) -> None:
     """Somebody's sqlite3 holds the database for longer than the daemon waits, while three batches are under way."""
     daemon = started(box)
@@ -131,7 +126,7 @@ def a_store_that_is_slow_under_full_load_stops_nobody_for_good_and_loses_nothing
     daemon.stop()
 
 
-@test(bug="models_run_free() in forward/models/run.c asserts that no run waits for the store or a digest; a stop may find one that does")
+@test
 def a_daemon_that_is_stopped_while_the_store_is_slow_ends_well(box: Box) -> None:
     fake = Fake(box)
     disk = Disk(box)

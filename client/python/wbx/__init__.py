@@ -38,11 +38,12 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
     What is not given comes from WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_RUN_ID, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE
-    and WANDB_RESUME. With a run open, that one is returned, unless ``reinit`` is true: then it is finished first.
+    and WANDB_RESUME. With a run open, that one is returned, unless ``reinit`` says otherwise: True or "finish_previous" finish it
+    first, "create_new" leaves it open beside the new one.
     """
     current = _run.open_run()
-    if current is not None:
-        if not reinit:
+    if current is not None and reinit != "create_new":
+        if reinit in (None, False, "default", "return_previous"):
             return current
         current.finish()
     env = os.environ.get
