@@ -202,20 +202,6 @@ def a_name_server_that_does_not_answer_holds_up_nothing_but_delivery(box: Box) -
     fake.check()
 
 
-@test(bug="every try of a name that does not resolve leaves a thread of libcurl's in getaddrinfo() (DESIGN.md 2: one per host)")
-def a_name_that_does_not_resolve_costs_one_thread(box: Box) -> None:
-    names = NameServer(box)
-    daemon = DaemonWithNames(box, names, models__key_file=key_file(box), models__base_url="http://wandb.test", models__connect_timeout="100ms",
-                             models__backoff_max="100ms")
-    daemon.start()
-    ctl = Ctl(daemon)
-    threads = []
-    for tries in (2, 8):
-        until(lambda: ctl.sink()["tries"] >= tries, "it is tried again")
-        threads.append(len(daemon.process.states()))
-    assert threads[0] == threads[1], threads
-
-
 @test
 def a_name_that_comes_back_is_used_without_a_restart(box: Box) -> None:
     names = NameServer(box)

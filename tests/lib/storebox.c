@@ -4,6 +4,7 @@
 #include "daemon/base/thread.h"
 #include "proto/pack.h"
 #include "proto/record.h"
+#include "tests/lib/scratch.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -28,8 +29,7 @@ void storebox_open(struct storebox *b)
 	char error[STORE_ERROR_MAX];
 
 	memset(b, 0, sizeof(*b));
-	(void)snprintf(b->dir, sizeof(b->dir), "/tmp/wbx-store-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(b->dir));
+	scratch_dir(b->dir, sizeof(b->dir), "store");
 	ck_assert_int_eq(stats_init(&b->stats), 0);
 	ck_assert_int_eq(bell_init(&b->bell), 0);
 	ck_assert_int_eq(mailbox_init(&b->replies, SIZE_MAX, on_reply, &b->bell), 0);
@@ -60,7 +60,7 @@ void storebox_stop(struct storebox *b)
 
 void storebox_close(struct storebox *b)
 {
-	char command[128];
+	char command[300];
 
 	storebox_stop(b);
 	mailbox_done(&b->replies);

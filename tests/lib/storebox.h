@@ -8,7 +8,7 @@
 #include "daemon/store/store.h"
 
 struct storebox {
-	char dir[64];
+	char dir[256];
 	struct stats stats;
 	struct mailbox replies;
 	struct bell bell;

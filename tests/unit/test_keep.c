@@ -7,6 +7,7 @@
 #include "proto/base/rng.h"
 #include "proto/frame.h"
 #include "proto/record.h"
+#include "tests/lib/scratch.h"
 #include "tests/lib/suite.h"
 
 #include <fcntl.h>
@@ -30,8 +31,8 @@ struct model_frame {
 };
 
 struct fixture {
-	char dir[64];
-	char journal[80];
+	char dir[256];
+	char journal[300];
 	char spool[80];
 	struct keep *keep;
 	struct rng rng;
@@ -82,8 +83,7 @@ static void setup(uint64_t seed)
 		      0);
 	ck_assert_ptr_ne(shared, MAP_FAILED);
 	f.rng.state = seed;
-	(void)snprintf(f.dir, sizeof(f.dir), "/tmp/wbx-keep-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(f.dir));
+	scratch_dir(f.dir, sizeof(f.dir), "keep");
 	(void)snprintf(f.journal, sizeof(f.journal), "%s/journal", f.dir);
 	(void)snprintf(f.spool, sizeof(f.spool), "%s/spool", f.dir);
 	ck_assert_int_eq(mkdir(f.journal, 0700) | mkdir(f.spool, 0700), 0);
@@ -92,7 +92,7 @@ static void setup(uint64_t seed)
 
 static void teardown(void)
 {
-	char command[128];
+	char command[300];
 
 	buf_done(&f.wire);
 	(void)snprintf(command, sizeof(command), "rm -rf %s", f.dir);
@@ -373,7 +373,7 @@ END_TEST
 static void cut_last_spool(void)
 {
 	char path[256];
-	char newest[128] = "";
+	char newest[300] = "";
 	long bytes = 0;
 	FILE *list;
 

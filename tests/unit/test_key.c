@@ -1,4 +1,5 @@
 #include "daemon/forward/key.h"
+#include "tests/lib/scratch.h"
 #include "tests/lib/suite.h"
 
 #include <errno.h>
@@ -13,13 +14,12 @@
 #define KEY_B "0123456789_ABCDEFGHIJ-KLMNOPQRSTUVWXYZ0123456789_abcdefghij-klmnopqrstuvwxyz"
 #define URL   "https://api.wandb.ai"
 
-static char dir[64];
+static char dir[256];
 
 /* Nothing of the machine's own is found: no credential, an empty home. */
 static void setup(void)
 {
-	(void)snprintf(dir, sizeof(dir), "/tmp/wbx-key-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	scratch_dir(dir, sizeof(dir), "key");
 	ck_assert_int_eq(unsetenv("CREDENTIALS_DIRECTORY"), 0);
 	ck_assert_int_eq(unsetenv("WANDB_API_KEY"), 0);
 	ck_assert_int_eq(setenv("HOME", dir, 1), 0);
@@ -28,7 +28,7 @@ static void setup(void)
 static void teardown(void)
 {
 	static const char *const names[] = {"key", ".netrc", "wandb-api-key", "fifo", "sub"};
-	char path[128];
+	char path[300];
 
 	for (size_t i = 0; i < array_len(names); i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
@@ -39,7 +39,7 @@ static void teardown(void)
 
 static const char *in_dir(const char *name)
 {
-	static char path[128];
+	static char path[300];
 
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
 	return path;
@@ -173,7 +173,7 @@ END_TEST
 
 START_TEST(the_credential_comes_first_then_file_then_variable_then_netrc)
 {
-	char netrc[128];
+	char netrc[300];
 
 	(void)snprintf(netrc, sizeof(netrc), "%s",
 		       put_file(".netrc", "machine api.wandb.ai login user password " KEY_A, 0600));
