@@ -212,6 +212,8 @@ int facts_read(struct span body, struct facts *ret)
 	ret->up_ms = take_count(m, "up_ms");
 	ret->spool_producers = take_count(m, "spool_producers");
 	ret->spool_bytes = take_count(m, "spool_bytes");
+	ret->spool_bad = take_count(m, "spool_bad");
+	ret->spool_unreadable = take_count(m, "spool_unreadable");
 	ret->spool_oldest_us = take_count(m, "spool_oldest_us");
 	TAKE_TEXT(m, "host", ret->host);
 	TAKE_TEXT(m, "version", ret->version);

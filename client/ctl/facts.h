@@ -136,7 +136,9 @@ struct facts {
 	uint64_t up_ms;
 	uint64_t spool_producers;
 	uint64_t spool_bytes;
-	uint64_t spool_oldest_us; /* wall time, 0: not known */
+	uint64_t spool_bad;        /* files that nobody can read, put aside as *.bad */
+	uint64_t spool_unreadable; /* files that the daemon's user may not open */
+	uint64_t spool_oldest_us;  /* wall time, 0: not known */
 	struct store_facts store;
 	struct ingest_facts ingest;
 	char base_url[FACTS_TEXT_MAX];

@@ -255,3 +255,29 @@ void judge_dead(const struct facts *f, struct judgement *j)
 		"the answer\n"
 		"wbxctl dead retry --all  after a fix    wbxctl dead drop ID   give it up");
 }
+
+void judge_spools(const struct facts *f, struct judgement *j)
+{
+	uint64_t count = f->spool_bad + f->spool_unreadable;
+	struct reason *r;
+
+	if (count == 0)
+		return;
+	r = reason_add(j, HEALTH_ATTENTION, "journals_unread", NULL);
+	r->see = "man 8 wbxd, FILES";
+	(void)buf_printf(&r->headline, "%s journal%s or spool%s cannot be read in",
+			 word_count(count).text, plural(count), plural(count));
+	if (f->spool_bad != 0)
+		(void)buf_printf(&r->text,
+				 "%s held what is no stream of records and lies aside as *.bad in "
+				 "the journal or spool directory.\n",
+				 word_count(f->spool_bad).text);
+	if (f->spool_unreadable != 0)
+		(void)buf_printf(
+			&r->text,
+			"%s may not be opened by the daemon's user; what is in them waits.\n",
+			word_count(f->spool_unreadable).text);
+	(void)buf_add_text(&r->action, "Files that may not be opened: chgrp or chmod them for the "
+				       "daemon. Files named *.bad: keep "
+				       "them for a report, or remove them.");
+}

@@ -22,6 +22,7 @@ void judge_running(const struct facts *f, struct judgement *j);
 void judge_fault(const struct facts *f, struct judgement *j);
 void judge_space(const struct facts *f, struct judgement *j);
 void judge_parked(const struct facts *f, struct judgement *j);
+void judge_spools(const struct facts *f, struct judgement *j);
 void judge_dead(const struct facts *f, struct judgement *j);
 /* judge_sink.c */
 void judge_refused_key(const struct facts *f, struct judgement *j);

@@ -245,6 +245,8 @@ static void add_spools(struct json *j, const struct facts *f)
 	json_open_object(j);
 	json_pair_uint(j, "producers", f->spool_producers);
 	json_pair_uint(j, "bytes", f->spool_bytes);
+	json_pair_uint(j, "bad", f->spool_bad);
+	json_pair_uint(j, "unreadable", f->spool_unreadable);
 	add_ago(j, "oldest_s", f, f->spool_oldest_us);
 	json_close_object(j);
 }

@@ -287,9 +287,12 @@ uint64_t sink_admit(struct sink *s, uint64_t now_ms)
 {
 	uint64_t wait_ms;
 
-	if (s->gate != GATE_OPEN || s->paused_until_us != 0 || s->in_flight >= SINK_SLOTS ||
-	    s->body_bytes >= SINK_BODIES_MAX - SLOWEST_BODY_BYTES)
+	if (s->gate != GATE_OPEN || s->paused_until_us != 0)
 		return UINT64_MAX;
+	if (s->in_flight >= SINK_SLOTS || s->body_bytes >= SINK_BODIES_MAX - SLOWEST_BODY_BYTES) {
+		s->is_crowded = true;
+		return UINT64_MAX;
+	}
 	wait_ms = limit_take(&s->requests, 1, now_ms);
 	if (wait_ms == 0)
 		s->in_flight++;
@@ -333,6 +336,10 @@ static void on_post_answer(void *arg, const struct http_answer *a)
 	s->body_bytes -= p->bytes;
 	measure(s, a, p->bytes);
 	p->on_answer(p->arg, a);
+	if (s->is_crowded) {
+		s->is_crowded = false;
+		s->on_open(s->arg);
+	}
 }
 
 static struct sink_post *free_post(struct sink *s)

@@ -73,7 +73,9 @@ struct sink {
 	double most_remaining;   /* largest RateLimit-Remaining seen */
 	int64_t paused_until_us; /* 0: not, -1: for good */
 	struct sink_board board;
-	void (*on_open)(void *arg); /* the gate opened, or a doubt was settled */
+	void (*on_open)(
+		void *arg); /* the gate opened, a doubt was settled, or there is room again */
+	bool is_crowded;    /* somebody had to wait for room */
 	void *arg;
 };
 

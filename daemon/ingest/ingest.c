@@ -226,18 +226,25 @@ static bool session_matches(struct map_node *node, const void *key)
 	return s->uid == k->uid && memcmp(s->producer, k->producer, PRODUCER_BYTES) == 0;
 }
 
-static struct session *find_session(const struct ingest *in, const struct session *like)
+static struct session *find_session(const struct ingest *in, uint32_t uid,
+				    const uint8_t producer[PRODUCER_BYTES])
 {
-	struct session_key key = {.uid = like->uid, .producer = like->producer};
-	uint64_t hash = map_hash(&in->sessions, like->producer, PRODUCER_BYTES) ^ like->uid;
+	struct session_key key = {.uid = uid, .producer = producer};
+	uint64_t hash = map_hash(&in->sessions, producer, PRODUCER_BYTES) ^ uid;
 	struct map_node *node = map_find(&in->sessions, hash, session_matches, &key);
 
 	return node == NULL ? NULL : container_of(node, struct session, node);
 }
 
+bool ingest_is_connected(const struct ingest *in, uint32_t uid,
+			 const uint8_t producer[PRODUCER_BYTES])
+{
+	return find_session(in, uid, producer) != NULL;
+}
+
 int ingest_session_opens(struct ingest *in, struct session *s, struct span hello)
 {
-	struct session *old = find_session(in, s);
+	struct session *old = find_session(in, s->uid, s->producer);
 	int r = batcher_hello(&in->batcher, s, hello);
 
 	if (r < 0)
@@ -589,7 +596,7 @@ static void fill_facts(void *arg, struct query_facts *ret)
 		.pid = (int)getpid(),
 	};
 	memcpy(ret->base_url, in->base_url, sizeof(ret->base_url));
-	replay_sums(in->replay, &ret->dead_producers, &ret->dead_bytes, &ret->dead_oldest_us);
+	replay_sums(in->replay, &ret->left);
 }
 
 /* Anybody may put a file in, nobody but the daemon may list them, and each may remove its own only.

@@ -80,6 +80,9 @@ void ingest_unhold(struct ingest *in, struct session *s);
 bool ingest_part_fits(const struct ingest *in, size_t len);
 void ingest_post_part(struct ingest *in, struct part *part); /* gives it away */
 void ingest_count_refusal(struct ingest *in, enum counter counter);
+/* A connection, or the replay of a journal, of this producer is open. */
+bool ingest_is_connected(const struct ingest *in, uint32_t uid,
+			 const uint8_t producer[PRODUCER_BYTES]);
 /* A `gone` record of a producer without a connection. 0, -EAGAIN, -ENOMEM. */
 int ingest_post_gone(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
 		     int64_t producer_id, struct span run);

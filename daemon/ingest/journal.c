@@ -37,8 +37,35 @@ static int open_plain(int dir, const char *name, struct stat *ret_stat)
 
 /* --- a look at the directories --- */
 
+/* The place of a new entry of this user when he has all that one look takes of him: a random one of
+ * his, so that in time each has its turn. NULL: he has fewer. */
+static struct scan_entry *place_of_crowd(struct scan_job *j, uint32_t uid)
+{
+	size_t count = 0;
+	size_t chosen;
+
+	for (size_t i = 0; i < j->count; i++)
+		count += j->entries[i].uid == uid;
+	if (count < SCAN_OF_UID_MAX)
+		return NULL;
+	chosen = (size_t)rng_below(&j->rng, count);
+	for (size_t i = 0; i < j->count; i++) {
+		if (j->entries[i].uid == uid && chosen-- == 0)
+			return &j->entries[i];
+	}
+	return NULL;
+}
+
 static int add_entry(struct scan_job *j, const struct scan_entry *e)
 {
+	struct scan_entry *place = j->count < SCAN_OF_UID_MAX ? NULL : place_of_crowd(j, e->uid);
+
+	if (place != NULL) {
+		*place = *e;
+		return 0;
+	}
+	if (j->count == SCAN_MAX)
+		return 0; /* of more users than a machine has */
 	if (j->count == j->cap) {
 		size_t want = j->cap == 0 ? 32 : j->cap * 2;
 		struct scan_entry *grown = mem_realloc(j->entries, want * sizeof(*grown));
@@ -77,9 +104,13 @@ static void look_at_file(struct scan_job *j, int dir, const char *name)
 	struct stat st = {0};
 	auto_fd int fd = -1;
 
+	if (ends_with(name, ".bad"))
+		j->bad++;
 	if (!journal_name_parse(name, e.producer, &is_spool) && !ends_with(name, ".new"))
 		return;
 	fd = open_plain(dir, name, &st);
+	if (fd == -EACCES)
+		j->unreadable++;
 	if (fd < 0)
 		return; /* gone in between, or not ours to read */
 	e.uid = st.st_uid;
@@ -106,7 +137,7 @@ static void look_at_dir(struct scan_job *j, const char *path)
 		log_warn("journal", "dir=%s errno=%d cannot be read", path, errno);
 		return;
 	}
-	while (j->count < SCAN_MAX && (entry = readdir(list)) != NULL)
+	while ((entry = readdir(list)) != NULL)
 		look_at_file(j, dirfd(list), entry->d_name);
 	(void)closedir(list); /* read only */
 }
@@ -119,6 +150,7 @@ static enum job_result scan_step(struct job *job, struct reader *reader)
 	j->count = 0;
 	j->bytes = 0;
 	j->oldest_us = 0;
+	j->bad = j->unreadable = 0;
 	look_at_dir(j, j->journal_dir);
 	look_at_dir(j, j->spool_dir);
 	return JOB_DONE;
@@ -134,6 +166,7 @@ struct scan_job *scan_job_new(const char *journal_dir, const char *spool_dir,
 	j->job = (struct job){.mail = {.type = MAIL_SCAN}, .step = scan_step, .reply_to = reply_to};
 	j->journal_dir = journal_dir;
 	j->spool_dir = spool_dir;
+	j->rng.state = clock_wall_us();
 	return j;
 }
 

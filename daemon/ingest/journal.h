@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/flow/worker.h"
+#include "proto/base/rng.h"
 
 enum {
 	MAIL_SCAN = 30,
@@ -10,7 +11,8 @@ enum {
 };
 
 enum {
-	SCAN_MAX = 4096, /* files that one look takes in */
+	SCAN_MAX = 65536,       /* files that one look takes in */
+	SCAN_OF_UID_MAX = 1024, /* and of one user, chosen anew each time when there are more */
 	REPLAY_CHUNK = RECORD_MAX +
 		       (64 << 10), /* bytes of whole frames that one step hands over, at most */
 	STALE_NEW_FILE_S =
@@ -32,8 +34,11 @@ struct scan_job {
 	struct scan_entry *entries; /* out; one per file, so a producer may stand there twice */
 	size_t count;
 	size_t cap;
-	uint64_t bytes;    /* out: in files of the dead */
-	int64_t oldest_us; /* out: when the oldest of these was written last, 0: none */
+	uint64_t bytes;      /* out: in files of the dead */
+	int64_t oldest_us;   /* out: when the oldest of these was written last, 0: none */
+	uint64_t bad;        /* out: files that were put aside as *.bad */
+	uint64_t unreadable; /* out: files that the daemon's user may not read */
+	struct rng rng;
 };
 struct scan_job *scan_job_new(const char *journal_dir, const char *spool_dir,
 			      struct mailbox *reply_to); /* NULL: no memory */

@@ -3,6 +3,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/ingest/ingest.h"
+#include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
 #include <string.h>
@@ -76,7 +77,9 @@ static struct present *make(struct presence *p, const struct batch_peer *peer)
 	m->uid = peer->uid;
 	memcpy(m->producer, peer->producer, PRODUCER_BYTES);
 	m->producer_id = peer->producer_id;
-	m->connected = true;
+	m->connected = ingest_is_connected(p->ingest, peer->uid, peer->producer);
+	m->away_since_ms =
+		clock_mono_ms(); /* its connection may have ended before its record was stored */
 	if (map_add(&p->producers, &m->node, hash_of(p, &key)) < 0)
 		return mem_free(m);
 	return m;

@@ -394,9 +394,11 @@ static int pack_status(struct pack *p, struct sums *sums, const struct store_tot
 	pack_pair_int(p, "pid", q->facts.pid);
 	pack_pair_uint(p, "up_ms",
 		       q->facts.stats == NULL ? 0 : now_ms - q->facts.stats->started_ms);
-	pack_pair_uint(p, "spool_producers", q->facts.dead_producers);
-	pack_pair_uint(p, "spool_bytes", q->facts.dead_bytes);
-	pack_pair_int(p, "spool_oldest_us", q->facts.dead_oldest_us);
+	pack_pair_uint(p, "spool_producers", q->facts.left.producers);
+	pack_pair_uint(p, "spool_bytes", q->facts.left.bytes);
+	pack_pair_int(p, "spool_oldest_us", q->facts.left.oldest_us);
+	pack_pair_uint(p, "spool_bad", q->facts.left.bad);
+	pack_pair_uint(p, "spool_unreadable", q->facts.left.unreadable);
 	pack_store(p, q, t);
 	pack_ingest(p, q, t, now_ms);
 	pack_account(p, q);
@@ -431,7 +433,7 @@ static int answer_status(struct query *q, struct reader *reader)
 		sums = (struct sums){.q = q};
 		totals = (struct store_totals){0};
 	}
-	at = frame_open(&q->out, &p, "done", q->id, 17);
+	at = frame_open(&q->out, &p, "done", q->id, 19);
 	r = pack_status(&p, &sums, &totals);
 	frame_close(&q->out, at);
 	return r;

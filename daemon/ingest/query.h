@@ -5,6 +5,7 @@
 
 #include "daemon/base/stats.h"
 #include "daemon/flow/worker.h"
+#include "daemon/ingest/replay.h"
 #include "proto/control.h"
 
 enum {
@@ -23,9 +24,7 @@ struct query_facts {
 	int64_t reserve_bytes;
 	struct stats *stats; /* NULL: no daemon runs, only the store answers */
 	int pid;
-	uint64_t dead_producers; /* journals and spools that wait for replay */
-	uint64_t dead_bytes;
-	int64_t dead_oldest_us;
+	struct replay_sums left; /* by processes that ended */
 };
 
 struct query {

@@ -35,9 +35,7 @@ struct replay {
 	bool scanning; /* the worker has it */
 	uint64_t next_scan_ms;
 	uint64_t seen_ms;
-	uint64_t dead_producers;
-	uint64_t dead_bytes;
-	int64_t dead_oldest_us;
+	struct replay_sums sums; /* of the last look */
 	enum replay_state state;
 	uint8_t last_tried[PRODUCER_BYTES];
 	struct replay_job *job;
@@ -270,9 +268,15 @@ void replay_on_scan(struct replay *r, struct scan_job *job)
 	assert(job == r->scan);
 	r->scanning = false;
 	r->seen_ms = job->began_ms;
-	r->dead_producers = 0;
-	r->dead_bytes = job->bytes;
-	r->dead_oldest_us = job->oldest_us;
+	if (job->unreadable > r->sums.unreadable)
+		log_warn("replay",
+			 "files=%llu journals or spools cannot be opened by the daemon's user "
+			 "(mode, owner); they wait",
+			 (unsigned long long)job->unreadable);
+	r->sums = (struct replay_sums){.bytes = job->bytes,
+				       .oldest_us = job->oldest_us,
+				       .bad = job->bad,
+				       .unreadable = job->unreadable};
 	for (size_t i = 0; i < job->count; i++) {
 		const struct scan_entry *e = &job->entries[i];
 
@@ -280,7 +284,7 @@ void replay_on_scan(struct replay *r, struct scan_job *job)
 			presence_alive(r->presence, e->uid, e->producer, now_ms);
 		else if (dead == NULL || comes_sooner(r, e, dead))
 			dead = e;
-		r->dead_producers += !e->alive;
+		r->sums.producers += !e->alive;
 	}
 	if (dead != NULL && r->state == REPLAY_IDLE && !r->stopping)
 		begin_replay(r, dead);
@@ -350,10 +354,7 @@ uint64_t replay_seen_ms(const struct replay *r)
 	return r->seen_ms;
 }
 
-void replay_sums(const struct replay *r, uint64_t *ret_producers, uint64_t *ret_bytes,
-		 int64_t *ret_oldest_us)
+void replay_sums(const struct replay *r, struct replay_sums *ret)
 {
-	*ret_producers = r->dead_producers;
-	*ret_bytes = r->dead_bytes;
-	*ret_oldest_us = r->dead_oldest_us;
+	*ret = r->sums;
 }

@@ -28,7 +28,13 @@ bool replay_is_idle(const struct replay *r); /* the worker holds nothing of it *
 void replay_on_scan(struct replay *r, struct scan_job *job);
 void replay_on_job(struct replay *r, struct replay_job *job);
 
+struct replay_sums {
+	uint64_t producers; /* that are dead and left something to be read in */
+	uint64_t bytes;
+	int64_t oldest_us;
+	uint64_t bad;        /* files that held what nobody can read, put aside as *.bad */
+	uint64_t unreadable; /* files that the daemon's user may not open */
+};
 /* What the last look saw. */
 uint64_t replay_seen_ms(const struct replay *r); /* when it began; 0: none yet */
-void replay_sums(const struct replay *r, uint64_t *ret_producers, uint64_t *ret_bytes,
-		 int64_t *ret_oldest_us);
+void replay_sums(const struct replay *r, struct replay_sums *ret);

@@ -314,7 +314,7 @@ void session_part_back(struct part *part)
 		maybe_free(s);
 		return;
 	}
-	if (r == -EIO || r == -ENOSPC || r == -ENOMEM)
+	if (r < 0 && r != -EBADMSG && r != -ENODATA)
 		end_source(s); /* nothing was acknowledged; the client sends it again */
 	else if (r < 0)
 		log_info("session",
@@ -338,6 +338,10 @@ static enum feed_result take_record(struct session *s, const struct record *reco
 		e.lost = mp_get_uint(mp_of(record->body), "lost", 0);
 	if (e.has_blobs && s->parts_out > 0)
 		return hold(s); /* its parts are not all on disk */
+	if (e.has_blobs && s->dropped_parts && space == SPACE_FINE) {
+		end_source(s); /* there is room again: the client sends the parts once more */
+		return FEED_LOST;
+	}
 	if (space != SPACE_FINE && kind_info(record->kind)->stored &&
 	    (e.has_blobs || class == CLASS_BULK || class == CLASS_TRACES))
 		return refuse_for_disk(s, record);

@@ -33,7 +33,6 @@ struct open_blob {
 	enum open_state state;
 	int64_t size;
 	uint64_t tmp_number; /* 0: in memory */
-	int fd;
 	struct buf bytes;
 	EVP_MD_CTX *sha;
 	uint8_t digest[DIGEST_BYTES];
@@ -125,7 +124,6 @@ static struct open_blob *open_blob_free(struct blobs *b, struct open_blob *o)
 			b->tmp_dir, name,
 			0); /* gone already when it was published; else swept at the next start */
 	}
-	o->fd = fd_close(o->fd); /* every part was synced */
 	EVP_MD_CTX_free(o->sha);
 	buf_done(&o->bytes);
 	return mem_free(o);
@@ -147,7 +145,6 @@ static int begin(struct blobs *b, const struct part *part, struct open_blob **re
 		return -ENOMEM;
 	o->session = part->session;
 	o->id = part->blob_id;
-	o->fd = -1;
 	buf_init(&o->bytes, BLOB_INLINE_MAX);
 	o->sha = EVP_MD_CTX_new();
 	if (o->sha != NULL && EVP_DigestInit_ex(o->sha, EVP_sha256(), NULL) == 1)
@@ -160,32 +157,37 @@ static int begin(struct blobs *b, const struct part *part, struct open_blob **re
 	return 0;
 }
 
-static int begin_file(struct blobs *b, struct open_blob *o)
+/* Opened for each part: however many blobs are open, they hold no descriptors. */
+static int open_file(struct blobs *b, struct open_blob *o)
 {
 	char name[32];
+	int flags = O_RDWR | O_CLOEXEC;
+	int fd;
 
-	o->tmp_number = ++b->next_tmp;
+	if (o->tmp_number == 0) {
+		o->tmp_number = ++b->next_tmp;
+		flags |= O_CREAT | O_TRUNC;
+	}
 	tmp_name(name, o->tmp_number);
-	o->fd = openat(b->tmp_dir, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	return o->fd < 0 ? -errno : 0;
+	fd = openat(b->tmp_dir, name, flags, 0600);
+	return fd < 0 ? -errno : fd;
 }
 
 static int append(struct blobs *b, struct open_blob *o, const struct part *part)
 {
+	auto_fd int fd = -1;
 	int r;
 
 	if (part->offset == 0 && part->is_last && part->data.len <= BLOB_INLINE_MAX)
 		return buf_add(&o->bytes, part->data.data, part->data.len);
-	if (o->fd < 0) {
-		r = begin_file(b, o);
-		if (r < 0)
-			return r;
-	}
-	r = fd_pwrite_all(o->fd, part->data.data, part->data.len, (off_t)o->size);
-	if (r == 0 && fdatasync(o->fd) < 0)
+	fd = open_file(b, o);
+	if (fd < 0)
+		return fd;
+	r = fd_pwrite_all(fd, part->data.data, part->data.len, (off_t)o->size);
+	if (r == 0 && fdatasync(fd) < 0)
 		r = -errno;
 	fault_point("blob.part");
-	return r;
+	return r == -EDQUOT ? -ENOSPC : r;
 }
 
 static int finish(struct open_blob *o, const uint8_t want[DIGEST_BYTES])

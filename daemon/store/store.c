@@ -204,6 +204,8 @@ static void take_fault(struct store *s, int r, const char *doing)
 	stats_add(s->settings.stats, COUNT_COMMIT_FAILURES, 1);
 	switch (r) {
 	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
 	case -EBUSY:
 		log_warn("store", "errno=%d %s was undone; clients send again", -r, doing);
 		return;

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
-from client import Client, now_us, opened
+from client import Client, now_us, opened, record
 from ctl import Ctl
 from daemon import Daemon, started
 from tap import Box, main, test, until
@@ -261,6 +262,39 @@ def a_killed_trainer_s_run_ends_as_failed(box: Box) -> None:
     assert run["exitcode"] == 137
     assert [own(r) for r in fake.rows("r")] == [{"i": i} for i in range(100)]
     fake.check()
+
+
+@test
+def clients_without_a_journal_that_are_gone_at_once_end_their_runs_too(box: Box) -> None:
+    fake, daemon = sending(box, daemon__gone_after="1s")
+    for i in range(20):
+        with Client(daemon.socket) as c:
+            c.send_bytes(record("hello", 0, v=1, producer=c.producer, pid=1) + record("run", 1, run=f"r{i}", project="p", t=now_us()) +
+                         record("log", 2, run=f"r{i}", t=now_us(), data={"a": 1}))
+    for i in range(20):
+        fake.await_run(f"r{i}", "failed")
+    fake.check()
+
+
+@test
+def more_runs_than_requests_at_a_time_all_live_by_heartbeats(box: Box) -> None:
+    fake, daemon = sending(box, models__heartbeat="500ms", models__requests_per_s=1000)
+    runs = [f"r{i}" for i in range(24)]
+    with Client(daemon.socket) as c:
+        c.hello()
+        for run in runs:
+            c.open_run(run)
+            c.log(run)
+        c.flush()
+        for run in runs:
+            fake.await_rows(run, 1)
+        fake.fault({"kind": "filestream"}, {"delay": 0.1}, count=-1)
+        seen = max(e["seq"] for e in fake.requests())
+
+        def heartbeats() -> Counter:
+            return Counter(e["path"].split("/")[-2] for e in fake.requests("filestream") if e["seq"] > seen)
+
+        until(lambda: all(heartbeats()[run] >= 3 for run in runs), "three heartbeats of every run")
 
 
 @test

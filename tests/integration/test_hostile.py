@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import select
 import signal
 import socket
@@ -12,7 +11,7 @@ from typing import Any, Callable
 from client import PART_MAX, Client, Ended, log_record, now_us, opened, record
 from daemon import Daemon, started
 from msgpack_lite import frame, pack
-from process import SANITIZER
+from process import SANITIZER, raise_file_limit
 from tap import FULL, Box, Skip, main, test, until
 
 MIB = 1 << 20
@@ -33,11 +32,6 @@ class Bystander:
         rows = self.daemon.store.seqs(self.client.producer, "log")
         assert rows[-20:] == list(range(self.client.seq - 20, self.client.seq))
         assert not self.client.rejects
-
-
-def raise_file_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
 
 
 def raw(daemon: Daemon) -> socket.socket:

@@ -8,9 +8,11 @@ import random
 from pathlib import Path
 
 from client import Client, log_record, now_us, opened, record
+from ctl import Ctl
 from daemon import Daemon, started
 from journal import WRAP, header, hello_payload, journal_bytes, journal_path, put, spool_bytes, spool_path
 from msgpack_lite import frame, pack
+from process import raise_file_limit
 from tap import Box, Skip, main, test, until
 
 NOBODY = 65534
@@ -381,6 +383,32 @@ def a_producer_with_a_locked_file_among_its_files_keeps_nobody_else_from_being_r
     put(journal_path(daemon.journal_dir, good), journal_bytes(good, records(1, 10)))
     daemon.start()
     until(lambda: good in daemon.store.producers(), "the good journal is replayed", 13)
+
+
+@test
+def status_tells_of_journals_that_could_not_be_read_in(box: Box) -> None:
+    daemon = set_aside(box, b"garbage", P)
+    ctl = Ctl(daemon)
+    until(lambda: any(r["code"] == "journals_unread" for r in ctl.status()["reasons"]), "status tells of it")
+    assert ctl.status()["spools"]["bad"] == 1
+
+
+@test
+def a_user_with_thousands_of_locked_files_keeps_nobody_else_from_being_replayed(box: Box) -> None:
+    raise_file_limit()
+    daemon = away(box)
+    held = []
+    for _ in range(3000):
+        fd = os.open(put(journal_path(daemon.journal_dir, os.urandom(16)), b""), os.O_RDWR)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        held.append(fd)
+    box.defer(lambda: [os.close(fd) for fd in held])
+    good = [os.urandom(16) for _ in range(10)]
+    for producer in good:
+        put(spool_path(daemon.spool_dir, producer, 1), spool_bytes(producer, records(1, 5)))
+    daemon.start()
+    for producer in good:
+        await_seqs(daemon, producer, 5)
 
 
 # -- users

@@ -64,6 +64,7 @@ void run_give_up(struct models_run *r, const char *what, int error)
 	log_warn("models", "run=%lld errno=%d %s failed here; it is tried again", (long long)r->id,
 		 -error, what);
 	r->changes = changes_free(r->changes);
+	r->is_parked = false; /* the store says, when the run is read again */
 	r->not_before_ms = clock_mono_ms() + STORE_RETRY_MS;
 	run_to_work(r, WORK_IDLE);
 	models_run_unload(r);

@@ -13,6 +13,8 @@ enum {
 	ANSWER_KEPT = 4096, /* bytes, in a dead letter */
 	CONFIG_MAX = 16 << 20,
 	REQUEST_TEXT_MAX = 2048,
+	SHORT_COUNTS_MAX = 12,
+	KEY_DOUBTS_MAX = 6, /* of one run: 401 while the key is a good one elsewhere */
 	BODY_LEAST = 4096, /* bytes of lines: a 413 makes bodies no smaller, but for single lines */
 };
 
@@ -241,6 +243,13 @@ static void look_at_lines(struct models_run *r)
 {
 	char why[128];
 
+	if (r->server.exists && r->server.lines < r->info->done_offset &&
+	    ++r->short_counts < SHORT_COUNTS_MAX) { /* its count may be behind its rows */
+		r->has_status = false;
+		r->not_before_ms = clock_mono_ms() + r->host->interval_ms;
+		return;
+	}
+	r->short_counts = 0;
 	r->is_alone = true;
 	r->has_status = (r->plan->about.dirty & (unsigned)ABOUT_TAGS) != 0;
 	r->heard_ms = clock_mono_ms();
@@ -430,7 +439,14 @@ static void doubt_key(struct models_run *r, const struct http_answer *a)
 {
 	char reason[WIRE_REASON_MAX];
 
-	if (r->doubts++ == 0 || !run_changes(r))
+	if (r->doubts++ == 0)
+		return;
+	if (a->status == 401 &&
+	    r->doubts < KEY_DOUBTS_MAX) { /* not about what is allowed: it may pass */
+		r->not_before_ms = clock_mono_ms() + r->doubts * r->host->interval_ms;
+		return;
+	}
+	if (!run_changes(r))
 		return;
 	wire_reason(a->body, reason);
 	park(r, a, reason);

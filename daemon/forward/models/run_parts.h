@@ -59,6 +59,7 @@ struct models_run {
 	uint64_t posted_ms;     /* when the last stream request went out; 0: none yet */
 	unsigned attempt;       /* that failed, of the request under way */
 	unsigned doubts;        /* 401 or 403 since the last success */
+	unsigned short_counts;  /* how often W&B said that it has less than it confirmed */
 	unsigned parts_max; /* of a stream request, while a refused part is looked for; 0: all */
 	size_t body_max;    /* after a 413, growing again; 0: as the sink says */
 	enum config_doubt config;
