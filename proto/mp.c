@@ -7,7 +7,7 @@
 
 struct mp mp_of(struct span s)
 {
-	return (struct mp){.at = s.at, .end = s.at + s.len};
+	return (struct mp){.at = s.at, .end = s.len == 0 ? s.at : s.at + s.len};
 }
 
 static uint64_t big_endian(const uint8_t *p, unsigned bytes)

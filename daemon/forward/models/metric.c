@@ -407,6 +407,13 @@ void metrics_to_msgpack(const struct metrics *m, struct pack *p)
 		pack_pair_double(p, m->steps[i].name, m->steps[i].value);
 }
 
+/* As we store them: not empty, and without NULs. */
+static bool is_name(const struct mp_value *v)
+{
+	return v->type == MP_STR && v->bytes.len > 0 &&
+	       memchr(v->bytes.at, 0, v->bytes.len) == NULL;
+}
+
 static int read_metric(struct metrics *m, struct mp at)
 {
 	struct metric *one;
@@ -418,7 +425,7 @@ static int read_metric(struct metrics *m, struct mp at)
 	if (r < 0)
 		return r;
 	index = (size_t)(one - m->items);
-	if (step.len > 0)
+	if (step.len > 0 && step.at[0] != 0)
 		r = set_step_metric(m, one, step);
 	one = &m->items[index];
 	one->step_sync = mp_get_bool(at, "step_sync", false);
@@ -441,7 +448,7 @@ static int read_steps(struct metrics *m, struct mp at)
 		struct step_value *step;
 		int r;
 
-		if (mp_read(&at, &name) < 0 || name.type != MP_STR || mp_read(&at, &value) < 0 ||
+		if (mp_read(&at, &name) < 0 || !is_name(&name) || mp_read(&at, &value) < 0 ||
 		    value.type != MP_FLOAT)
 			return -EBADMSG;
 		r = add_step(m, name.bytes);
