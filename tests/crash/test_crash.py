@@ -205,8 +205,6 @@ def all_that_returned_is_stored_once_though_the_daemon_is_killed_around_its_blob
 
 @test(seconds=SECONDS)
 def tables_in_a_spool_are_stored_once_though_the_daemon_is_killed_while_it_takes_them(box: Box) -> None:
-    if not FULL:  # test_traps.py shows what is known to go wrong here, each time
-        raise Skip("./dev test --full runs it")
     rng = random.Random(f"{SEED} spool")
     for turn in range(share(0.02)):
         c = Campaign(box, f"spool{turn}", rng)

@@ -23,7 +23,7 @@ from trainer import c_program
 
 SHIM = BUILD / "tests/crash/alloc_shim.so"
 SEED = int(os.environ.get("WBX_CRASH_SEED") or random.SystemRandom().randrange(1 << 32))
-UNIT_SECONDS = 60.0 if FULL else 0.7  # for each program of unit tests
+UNIT_SECONDS = 15.0 if FULL else 0.7  # for each program of unit tests
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -117,11 +117,9 @@ def a_trainer(box: Box, daemon: Daemon, run: str, count: int, table_every: int, 
 
 @test(seconds=600)
 def a_daemon_that_finds_no_memory_now_and_then_goes_on_and_loses_nothing(box: Box) -> None:
-    if not FULL:  # test_traps.py shows what is known to go wrong here, each time
-        raise Skip("./dev test --full runs it")
     hits = Hits(box)
     print(f"# WBX_CRASH_SEED={SEED}", flush=True)
-    for turn, every in enumerate([300, 100, 30, 10] * (5 if FULL else 1)):
+    for turn, every in enumerate([300, 100, 30, 10] * 3 if FULL else [30]):
         daemon = Daemon(box, name=f"every{turn}")
         daemon.start().stop()  # at a start there is memory, or it does not start
         until(lambda: start_at_last(daemon, hits, every, turn), "the daemon starts")
@@ -142,7 +140,7 @@ def a_daemon_that_finds_no_memory_now_and_then_goes_on_and_loses_nothing(box: Bo
         daemon.store.check()
         daemon.stop()
     print(f"# {hits.count} allocations failed", flush=True)
-    assert hits.count > 50
+    assert hits.count > (50 if FULL else 5)
 
 
 def start_at_last(daemon: Daemon, hits: Hits, every: int, turn: int) -> bool:
