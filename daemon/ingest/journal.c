@@ -101,6 +101,7 @@ static void look_at_file(struct scan_job *j, int dir, const char *name)
 {
 	struct scan_entry e = {0};
 	bool is_spool = false;
+	bool is_new;
 	struct stat st = {0};
 	auto_fd int fd = -1;
 
@@ -113,12 +114,14 @@ static void look_at_file(struct scan_job *j, int dir, const char *name)
 		j->unreadable++;
 	if (fd < 0)
 		return; /* gone in between, or not ours to read */
+	is_new = ends_with(name, ".new");
+	if (is_new && (int64_t)(clock_wall_us() / 1000000) - st.st_mtim.tv_sec <= STALE_NEW_FILE_S)
+		return; /* its owner is about to lock it */
 	e.uid = st.st_uid;
-	e.alive = flock(fd, LOCK_SH | LOCK_NB) <
-		  0; /* shared, so that two looks do not see one another */
-	if (ends_with(name, ".new")) {
-		if (!e.alive &&
-		    (int64_t)(clock_wall_us() / 1000000) - st.st_mtim.tv_sec > STALE_NEW_FILE_S)
+	/* shared, so that two looks do not see one another */
+	e.alive = flock(fd, LOCK_SH | LOCK_NB) < 0;
+	if (is_new) {
+		if (!e.alive)
 			(void)unlinkat(dir, name, 0); /* next look tries again */
 		return;
 	}
