@@ -271,11 +271,16 @@ static int connect_once(struct call *c, enum verb verb)
 		say("%s needs a daemon; leave --store out", c->command->name);
 		return CODE_USAGE;
 	}
-	r = c->store_only ? -ENOENT : control_open(&c->control, c->place.control);
+	r = c->store_only ? -ENOENT
+			  : control_open(&c->control, c->place.control, c->kind == DAEMON_OWN);
 	if (r == -ENOENT || r == -ECONNREFUSED)
 		return no_daemon(c, info);
 	if (r == -EACCES) {
 		say("you may not use the control socket %s", c->place.control);
+		return CODE_NOT_ALLOWED;
+	}
+	if (r == -EPERM) {
+		say("another user listens at %s; it is not asked", c->place.control);
 		return CODE_NOT_ALLOWED;
 	}
 	if (r < 0) {

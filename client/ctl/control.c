@@ -64,7 +64,7 @@ static int set_timeout(int fd, unsigned timeout_ms)
 	return 0;
 }
 
-int control_open(struct control **ret, const char *path)
+int control_open(struct control **ret, const char *path, bool is_own)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct control *c;
@@ -81,6 +81,8 @@ int control_open(struct control **ret, const char *path)
 			REQUEST_TIMEOUT_MS); /* a queue that is full is waited for, not for ever */
 	if (r == 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		r = -errno;
+	if (r == 0 && is_own)
+		r = place_check_peer(fd);
 	if (r < 0) {
 		(void)close(fd); /* nothing was written */
 		return r;

@@ -7,8 +7,8 @@
 struct control;
 
 /* Connects to the socket at path. 0 and *ret owned by the caller; -ENOENT, -ECONNREFUSED: nobody
- * listens there; -EACCES; -errno. */
-int control_open(struct control **ret, const char *path);
+ * listens there; -EACCES; -EPERM: is_own, and who listens is neither the user nor root; -errno. */
+int control_open(struct control **ret, const char *path, bool is_own);
 /* Starts `wbxd --answer=store_dir` (found in PATH, then where packages put it), which reads the
  * store and changes nothing. 0 and *ret; -ENOENT: there is no wbxd; -errno. Whether the store can
  * be read is told by the first answer. */

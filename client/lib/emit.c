@@ -2,18 +2,21 @@
 #include "client/lib/emit.h"
 
 #include "client/lib/link.h"
+#include "client/lib/map.h"
 #include "proto/base/clock.h"
+#include "proto/base/mem.h"
 #include "proto/frame.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 /* Counts a record that nothing could hold, and tells the user now and then. lock held. */
-static void give_up(struct wbx *w)
+static void count_given_up(struct wbx *w, int r)
 {
+	if (r != -ENOBUFS)
+		return;
 	w->given_up++;
-	if (w->given_up != 1 && w->given_up < w->given_up_shown * 2)
+	if (w->given_up_shown != 0 && w->given_up < w->given_up_shown * 2)
 		return;
 	w->given_up_shown = w->given_up;
 	state_say(w, 0,
@@ -46,10 +49,8 @@ static int keep_record(struct wbx *w, size_t at, struct span rest, uint64_t *ret
 		w->scratch.data[at + 1 + i] = (uint8_t)(len >> (24 - 8 * i));
 	pieces[0] = (struct span){.at = w->scratch.data + at, .len = w->scratch.len - at};
 	r = keep_frame(w, pieces, rest.len > 0 ? 2 : 1, w->last_seq + 1, 0);
-	if (r < 0) {
-		give_up(w);
+	if (r < 0)
 		return r;
-	}
 	w->last_seq++;
 	w->records++;
 	if (ret_seq != NULL)
@@ -73,6 +74,7 @@ static int join_run(struct wbx *w, struct wbx_run *run)
 	pack_pair_text(&p, "project", run->project);
 	pack_pair_text(&p, "entity", run->entity);
 	r = keep_record(w, at, (struct span){0}, NULL);
+	count_given_up(w, r); /* for the record that it makes way for */
 	if (r == 0)
 		run->generation = w->generation;
 	return r;
@@ -107,11 +109,11 @@ int emit_begin(struct emit *e, struct wbx *w, struct wbx_run *run, const char *k
 /* From now on the blobs' parts wait for the record's ack; without a record nobody needs them. */
 static void settle_blobs(const struct emit *e, bool kept)
 {
-	for (size_t i = 0; i < e->blob_count; i++) {
+	for (size_t i = 0; e->blobs != NULL && i < e->blobs->count; i++) {
 		if (kept)
-			keep_blob_named(e->w->keep, e->blobs[i], e->w->last_seq);
+			keep_blob_named(e->w->keep, e->blobs->ids[i], e->w->last_seq);
 		else
-			keep_blob_dropped(e->w->keep, e->blobs[i]);
+			keep_blob_dropped(e->w->keep, e->blobs->ids[i]);
 	}
 }
 
@@ -120,6 +122,7 @@ int emit_end(struct emit *e, struct span rest, uint64_t *ret_seq)
 	struct wbx *w = e->w;
 	int r = keep_record(w, e->at, rest, ret_seq);
 
+	count_given_up(w, r);
 	settle_blobs(e, r == 0);
 	(void)pthread_mutex_unlock(&w->lock);
 	if (r == 0)
@@ -142,57 +145,12 @@ int emit_flush(struct wbx *w, uint64_t lost, uint64_t *ret_seq)
 
 /* --- blobs --- */
 
-/* A cursor over the pieces of a blob. */
-struct blob_walk {
-	const struct span *pieces;
-	size_t count;
-	size_t at;
-	size_t offset;
-};
-
-static int digest_of(const struct span *pieces, size_t count, uint8_t ret[DIGEST_BYTES])
-{
-	EVP_MD_CTX *sha = EVP_MD_CTX_new();
-	int ok = sha != NULL && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) == 1;
-
-	for (size_t i = 0; ok && i < count; i++)
-		ok = EVP_DigestUpdate(sha, pieces[i].at, pieces[i].len) == 1;
-	ok = ok && EVP_DigestFinal_ex(sha, ret, NULL) == 1;
-	EVP_MD_CTX_free(sha);
-	return ok ? 0 : -ENOMEM;
-}
-
-/* Up to PART_BYTES of the blob as spans of its pieces; returns how many spans, *ret_len how many
- * bytes. */
-static size_t next_part(struct blob_walk *b, struct span ret[EXTRA_PIECES_MAX], size_t *ret_len)
-{
-	size_t n = 0;
-
-	*ret_len = 0;
-	while (b->at < b->count && n < EXTRA_PIECES_MAX && *ret_len < PART_BYTES) {
-		const struct span *piece = &b->pieces[b->at];
-		size_t len = piece->len - b->offset;
-
-		if (len > PART_BYTES - *ret_len)
-			len = PART_BYTES - *ret_len;
-		if (len > 0)
-			ret[n++] = (struct span){.at = piece->at + b->offset, .len = len};
-		*ret_len += len;
-		b->offset += len;
-		if (b->offset == piece->len) {
-			b->at++;
-			b->offset = 0;
-		}
-	}
-	return n;
-}
-
 /* One `blob` frame: {id, off, [sha256], data}; data comes last, so its bytes need not be copied
  * into scratch. lock held. */
-static int keep_part(struct wbx *w, uint64_t blob, uint64_t offset, const struct span *data,
-		     size_t count, size_t data_len, const uint8_t *digest)
+static int keep_part(struct wbx *w, uint64_t blob, uint64_t offset, struct span data,
+		     const uint8_t *digest)
 {
-	struct span pieces[1 + EXTRA_PIECES_MAX];
+	struct span pieces[2] = {{0}, data};
 	struct pack p;
 	size_t at;
 	size_t len;
@@ -204,16 +162,14 @@ static int keep_part(struct wbx *w, uint64_t blob, uint64_t offset, const struct
 	if (digest != NULL)
 		pack_pair_bin(&p, "sha256", (struct span){.at = digest, .len = DIGEST_BYTES});
 	pack_text(&p, "data");
-	(void)msgpack_pack_bin(&p.to, data_len); /* its failure is scratch's */
+	(void)msgpack_pack_bin(&p.to, data.len); /* its failure is scratch's */
 	if (w->scratch.error != 0)
 		return w->scratch.error;
-	len = w->scratch.len - at - FRAME_HEAD + data_len;
+	len = w->scratch.len - at - FRAME_HEAD + data.len;
 	for (unsigned i = 0; i < 4; i++)
 		w->scratch.data[at + 1 + i] = (uint8_t)(len >> (24 - 8 * i));
 	pieces[0] = (struct span){.at = w->scratch.data + at, .len = w->scratch.len - at};
-	for (size_t i = 0; i < count; i++)
-		pieces[1 + i] = data[i];
-	return keep_frame(w, pieces, 1 + count, 0, blob);
+	return keep_frame(w, pieces, 2, 0, blob);
 }
 
 static int begin_blob(struct wbx *w, uint64_t *ret_blob)
@@ -232,39 +188,88 @@ static int begin_blob(struct wbx *w, uint64_t *ret_blob)
 	return r;
 }
 
-int emit_blob(struct wbx *w, const struct span *pieces, size_t count,
-	      uint8_t ret_digest[DIGEST_BYTES], uint64_t *ret_blob)
+/* Part by part: other threads' records may pass between. No lock held but `blobs`. */
+static int emit_blob(struct wbx *w, const struct map_table *t, uint64_t *ret_blob)
 {
-	struct blob_walk walk = {.pieces = pieces, .count = count};
+	struct span rest = buf_span(&t->bytes);
 	uint64_t offset = 0;
-	bool is_last = false;
-	int r = digest_of(pieces, count, ret_digest);
+	int r = begin_blob(w, ret_blob);
 
-	if (r == 0)
-		r = begin_blob(w, ret_blob);
-	while (r == 0 && !is_last) {
-		struct span data[EXTRA_PIECES_MAX];
-		size_t len;
-		size_t n = next_part(&walk, data, &len);
+	while (r == 0 && rest.len > 0) {
+		struct span part = {.at = rest.at,
+				    .len = rest.len < PART_BYTES ? rest.len : PART_BYTES};
+		bool is_last = part.len == rest.len;
 
-		is_last = walk.at == walk.count;
 		(void)pthread_mutex_lock(&w->lock);
-		r = keep_part(w, *ret_blob, offset, data, n, len, is_last ? ret_digest : NULL);
+		r = keep_part(w, *ret_blob, offset, part, is_last ? t->digest : NULL);
 		if (r < 0) {
 			keep_blob_dropped(w->keep, *ret_blob);
-			give_up(w);
+			count_given_up(w, r);
 		}
 		(void)pthread_mutex_unlock(&w->lock);
-		offset += len;
+		offset += part.len;
+		rest.at += part.len;
+		rest.len -= part.len;
 		if (r == 0)
 			link_push(w);
 	}
 	return r;
 }
 
-void emit_drop_blob(struct wbx *w, uint64_t blob)
+static void drop_blobs(struct emit_blobs *b)
 {
-	(void)pthread_mutex_lock(&w->lock);
-	keep_blob_dropped(w->keep, blob);
-	(void)pthread_mutex_unlock(&w->lock);
+	(void)pthread_mutex_lock(&b->w->lock);
+	for (size_t i = 0; i < b->count; i++)
+		keep_blob_dropped(b->w->keep, b->ids[i]);
+	(void)pthread_mutex_unlock(&b->w->lock);
+	b->count = 0;
+}
+
+int emit_blobs_begin(struct emit_blobs *b, struct wbx *w, const struct wbx_map *first,
+		     const struct wbx_map *second)
+{
+	const struct wbx_map *const maps[] = {first, second};
+	size_t count = 0;
+	int r = 0;
+
+	b->w = w;
+	b->count = 0;
+	for (size_t i = 0; i < array_len(maps); i++)
+		count += maps[i] == NULL ? 0 : maps[i]->table_count;
+	b->is_locked = count > 0;
+	if (count == 0)
+		return 0;
+	if (count > RECORD_BLOBS_MAX) {
+		b->is_locked = false;
+		return -E2BIG;
+	}
+	(void)pthread_mutex_lock(&w->blobs);
+	for (size_t i = 0; i < array_len(maps); i++) {
+		for (size_t j = 0; r == 0 && maps[i] != NULL && j < maps[i]->table_count; j++) {
+			memcpy(b->digests[b->count], maps[i]->tables[j].digest, DIGEST_BYTES);
+			r = emit_blob(w, &maps[i]->tables[j], &b->ids[b->count]);
+			b->count += r == 0;
+		}
+	}
+	if (r < 0)
+		emit_blobs_end(b, false);
+	return r;
+}
+
+void emit_blobs_end(struct emit_blobs *b, bool kept)
+{
+	if (!b->is_locked)
+		return;
+	if (!kept)
+		drop_blobs(b);
+	(void)pthread_mutex_unlock(&b->w->blobs);
+	b->is_locked = false;
+}
+
+void emit_blobs_pack(const struct emit_blobs *b, struct pack *p)
+{
+	pack_text(p, "blobs");
+	pack_array(p, b->count);
+	for (size_t i = 0; i < b->count; i++)
+		pack_bin(p, (struct span){.at = b->digests[i], .len = DIGEST_BYTES});
 }

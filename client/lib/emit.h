@@ -5,8 +5,17 @@
 #include "proto/pack.h"
 
 enum {
-	PART_BYTES = 256 << 10,
-	EXTRA_PIECES_MAX = 2
+	PART_BYTES = 256 << 10
+};
+
+/* The tables of a record, sent as blobs before it. One record at a time has some: so no more than
+ * RECORD_BLOBS_MAX wait for the record that names them. */
+struct emit_blobs {
+	struct wbx *w;
+	bool is_locked; /* w->blobs */
+	size_t count;
+	uint64_t ids[RECORD_BLOBS_MAX];
+	uint8_t digests[RECORD_BLOBS_MAX][DIGEST_BYTES];
 };
 
 /* A record under way: `lock` is held between emit_begin() and emit_end(), so keep it short. */
@@ -14,8 +23,7 @@ struct emit {
 	struct wbx *w;
 	struct pack p; /* for the body's pairs */
 	size_t at;
-	const uint64_t *blobs; /* numbers of the blobs that the record names; borrowed */
-	size_t blob_count;
+	const struct emit_blobs *blobs; /* that the record names; NULL: none */
 };
 
 /* Takes lock and begins [kind, next seq, {run, t, `pairs` more}] (run NULL: without a run). 0;
@@ -28,13 +36,15 @@ int emit_begin(struct emit *e, struct wbx *w, struct wbx_run *run, const char *k
 int emit_end(struct emit *e, struct span rest, uint64_t *ret_seq);
 
 /* A flush record that also tells of `lost` records. lock held; nothing is pushed. 0, or as
- * emit_end(). */
+ * emit_end(), but not counted. */
 int emit_flush(struct wbx *w, uint64_t lost, uint64_t *ret_seq);
 
-/* Sends bytes as a blob, part by part; other threads' records may pass between. 0 and the digest
- * and number, which the emit of the record that names it is given. -ENOBUFS, -ENOMEM, -ESHUTDOWN.
- * No lock held. */
-int emit_blob(struct wbx *w, const struct span *pieces, size_t count,
-	      uint8_t ret_digest[DIGEST_BYTES], uint64_t *ret_blob);
-/* No record will name it: its parts need not be kept. Takes lock. */
-void emit_drop_blob(struct wbx *w, uint64_t blob);
+/* Sends the tables of both maps (second may be NULL). 0: emit_blobs_end() is to be called; -E2BIG:
+ * they are too many for one record; -ENOBUFS (counted), -ENOMEM, -ESHUTDOWN: nothing is left of
+ * them. No lock held. */
+int emit_blobs_begin(struct emit_blobs *b, struct wbx *w, const struct wbx_map *first,
+		     const struct wbx_map *second);
+/* After emit_end(), or instead of it with kept false. */
+void emit_blobs_end(struct emit_blobs *b, bool kept);
+/* The pair "blobs" of the record. */
+void emit_blobs_pack(const struct emit_blobs *b, struct pack *p);

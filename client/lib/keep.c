@@ -15,6 +15,7 @@
 
 enum {
 	READ_BYTES = 256 << 10, /* of a spool, for sending */
+	READ_TRIES = 5,         /* of a place in a spool that cannot be read */
 	RING_REUSE_BYTES =
 		64
 		<< 10, /* an empty ring that has come so far begins again: fewer pages stay warm */
@@ -35,15 +36,21 @@ struct keep {
 	unsigned next_spool;
 	uint64_t spool_bytes;
 	uint64_t acked;
-	uint64_t sent; /* place */
-	uint64_t lent; /* place of the bytes that keep_unsent() gave out last */
-	uint64_t tail; /* place behind the newest frame */
+	uint64_t sent;        /* place */
+	uint64_t lent;        /* place of the bytes that keep_unsent() gave out last */
+	size_t lent_len;      /* 0: they were sent */
+	bool held;            /* something was not freed because it is being sent */
+	uint64_t dropped_end; /* place behind the last part of a dropped blob; 0: there is none */
+	uint64_t tail;        /* place behind the newest frame */
 	struct live_blob *blobs;
 	size_t blob_count;
 	size_t blob_cap;
 	uint8_t *read_bytes; /* what was read of a spool last */
 	uint64_t read_place;
 	size_t read_len;
+	uint64_t failed_place; /* where reading failed last */
+	unsigned failed_tries;
+	uint64_t lost; /* records that were passed over and not told */
 };
 
 /* --- which part of the stream holds what --- */
@@ -181,8 +188,10 @@ void keep_blob_dropped(struct keep *k, uint64_t blob)
 {
 	struct live_blob *b = find_blob(k, blob);
 
-	if (b != NULL)
-		*b = k->blobs[--k->blob_count];
+	if (b == NULL)
+		return;
+	*b = k->blobs[--k->blob_count];
+	k->dropped_end = k->tail;
 }
 
 /* Forgets those whose record is acknowledged; the lowest of the others, or UINT64_MAX. */
@@ -220,6 +229,15 @@ static void read_own_frame(struct span payload, uint64_t *ret_seq, uint64_t *ret
 		*ret_blob = mp_get_uint(m, "id", 0);
 }
 
+/* Some bytes between these places are sent, or about to be, and some are not: what follows on the
+ * connection must be the rest. Only parts of dropped blobs are not needed and not sent whole. */
+static bool is_in_flight(const struct keep *k, uint64_t from, uint64_t to)
+{
+	if (k->sent > from && k->sent < to)
+		return true;
+	return k->lent_len > 0 && k->lent < to && k->lent + k->lent_len > from;
+}
+
 /* Frees whole frames from the ring's head while they are not needed any more. */
 static void free_ring(struct keep *k, uint64_t lowest_blob)
 {
@@ -238,6 +256,10 @@ static void free_ring(struct keep *k, uint64_t lowest_blob)
 		read_own_frame(payload, &seq, &blob);
 		if (seq > k->acked || (seq == 0 && blob >= lowest_blob))
 			break;
+		if (seq == 0 && is_in_flight(k, place + skip, place + skip + size)) {
+			k->held = true;
+			break;
+		}
 		if (place + skip + size >
 		    k->sent) /* acknowledged before it was sent: by an earlier connection */
 			k->sent = place + skip + size;
@@ -252,6 +274,10 @@ static void free_spools(struct keep *k, uint64_t lowest_blob)
 	while (k->spools != NULL && spool_free_acked(k->spools, k->acked, lowest_blob)) {
 		struct spool *gone = k->spools;
 
+		if (is_in_flight(k, gone->start, gone->tail)) {
+			k->held = true;
+			break;
+		}
 		if (gone->tail > k->sent)
 			k->sent = gone->tail;
 		k->spool_bytes -= gone->tail - gone->start;
@@ -291,9 +317,22 @@ static uint64_t head_of(const struct keep *k)
 	return head;
 }
 
+/* Over what cannot be read. */
+static void pass_lost(struct keep *k)
+{
+	const struct spool *s = spool_at(k, k->sent);
+
+	if (s != NULL)
+		k->sent = spool_pass_lost(s, k->sent);
+}
+
 void keep_rewind(struct keep *k)
 {
 	k->sent = head_of(k);
+	k->lent_len = 0;
+	if (k->dropped_end <= k->sent)
+		k->dropped_end = 0;
+	pass_lost(k);
 }
 
 static int read_spool(struct keep *k, const struct spool *s, struct span *ret)
@@ -317,14 +356,45 @@ static int read_spool(struct keep *k, const struct spool *s, struct span *ret)
 	return r;
 }
 
+/* The step cannot be read, and those behind it neither until one can. */
+static void lose_steps(struct keep *k, struct spool *s)
+{
+	uint64_t place = k->sent;
+
+	do {
+		k->lost += spool_lose(s, place, k->acked);
+		place = spool_pass_lost(s, place);
+	} while (place < s->tail &&
+		 spool_read(s, place, k->read_bytes, READ_BYTES, &k->read_len) < 0);
+	k->read_len = 0;
+}
+
+static void note_unreadable(struct keep *k, struct spool *s)
+{
+	if (k->failed_place != k->sent)
+		k->failed_tries = 0;
+	k->failed_place = k->sent;
+	if (++k->failed_tries < READ_TRIES)
+		return;
+	k->failed_tries = 0;
+	lose_steps(k, s);
+}
+
 static int find_unsent(struct keep *k, struct span *ret)
 {
 	while (k->sent < k->tail) {
-		const struct spool *s = spool_at(k, k->sent);
+		struct spool *s;
 		uint64_t skip;
 
-		if (s != NULL)
-			return read_spool(k, s, ret);
+		pass_lost(k);
+		s = spool_at(k, k->sent);
+		if (s != NULL) {
+			int r = read_spool(k, s, ret);
+
+			if (r < 0 && r != -ENOMEM)
+				note_unreadable(k, s);
+			return r;
+		}
 		if (k->ring.map != NULL && k->sent >= k->ring.head && k->sent < k->ring.tail) {
 			*ret = ring_bytes(&k->ring, k->sent, &skip);
 			k->sent += skip;
@@ -344,6 +414,7 @@ int keep_unsent(struct keep *k, struct span *ret)
 	*ret = (struct span){0};
 	r = find_unsent(k, ret);
 	k->lent = k->sent;
+	k->lent_len = ret->len;
 	return r;
 }
 
@@ -352,6 +423,11 @@ void keep_sent(struct keep *k, size_t len)
 	/* Their ack may have come before send() returned, and moved k->sent. */
 	if (k->lent + len > k->sent)
 		k->sent = k->lent + len;
+	k->lent_len = 0;
+	if (k->held) {
+		k->held = false;
+		keep_acked(k, k->acked);
+	}
 	if (k->sent == k->tail && k->spools == NULL) {
 		k->read_bytes = mem_free(k->read_bytes);
 		k->read_len = 0;
@@ -360,6 +436,19 @@ void keep_sent(struct keep *k, size_t len)
 }
 
 /* --- questions --- */
+
+uint64_t keep_take_lost(struct keep *k)
+{
+	uint64_t lost = k->lost;
+
+	k->lost = 0;
+	return lost;
+}
+
+bool keep_wants_connection_anew(const struct keep *k)
+{
+	return k->dropped_end != 0 && head_of(k) >= k->dropped_end;
+}
 
 bool keep_is_durable(const struct keep *k)
 {
@@ -448,6 +537,8 @@ struct keep *keep_close(struct keep *k)
 
 void keep_abandon(struct keep *k)
 {
+	if (k == NULL)
+		return;
 	ring_abandon(&k->ring);
 	for (struct spool *s = k->spools; s != NULL; s = s->next) {
 		if (s->fd >= 0)

@@ -49,18 +49,25 @@ int keep_add(struct keep *k, const struct keep_frame *f);
  * record's seq, or is given up. */
 int keep_blob_begin(struct keep *k, uint64_t blob); /* 0, or -ENOMEM */
 void keep_blob_named(struct keep *k, uint64_t blob, uint64_t seq);
-void keep_blob_dropped(struct keep *k, uint64_t blob);
+void keep_blob_dropped(struct keep *k, uint64_t blob); /* no record will name it */
 
 /* Everything up to seq is on the daemon's disk. */
 void keep_acked(struct keep *k, uint64_t seq);
 /* A new connection: what is not acknowledged is to be sent again. */
 void keep_rewind(struct keep *k);
 /* Bytes to send next, all of whole frames or the rest of one; len 0: none. Reads a spool into its
- * own buffer. 0, or -errno: the spool cannot be read. */
+ * own buffer. 0; -errno: the spool cannot be read now: the connection must begin again. A part of it
+ * that cannot be read at several tries is passed over. */
 int keep_unsent(struct keep *k, struct span *ret);
 /* So many of the bytes that keep_unsent() gave out last were sent; they may be acknowledged
  * already. */
 void keep_sent(struct keep *k, size_t len);
+
+/* Records that were passed over since this was asked last. */
+uint64_t keep_take_lost(struct keep *k);
+/* Parts of blobs that were dropped may lie at the daemon, which forgets them with the connection;
+ * nothing of them would be sent again. */
+bool keep_wants_connection_anew(const struct keep *k);
 
 bool keep_is_durable(const struct keep *k); /* a journal or spool file holds it, not the heap */
 bool keep_is_empty(const struct keep *k);   /* all acknowledged */

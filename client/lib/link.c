@@ -28,6 +28,9 @@ enum {
 	RETRY_MAX_MS = 2000,
 	WELCOME_TIMEOUT_MS = 30000, /* the store may be busy; then the connection begins again */
 	READ_BYTES = 16 << 10,
+	READ_RETRY_MS = 100, /* of the spool; doubles */
+	SPAWN_FIRST_MS = 10 * 1000,
+	SPAWN_MAX_MS = 10 * 60 * 1000,
 };
 
 static const struct {
@@ -67,11 +70,51 @@ static void go_away(struct wbx *w, uint64_t now_ms)
 	l->fd = -1;
 	l->wants_out = false;
 	buf_clear(&l->in);
+	keep_rewind(w->keep); /* nothing of it is on its way any more */
 	l->next_try_ms = now_ms + l->retry_ms / 2 + rng_below(&jitter, l->retry_ms / 2 + 1);
 	l->retry_ms = l->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : l->retry_ms * 2;
 }
 
 /* --- sending --- */
+
+/* The spool cannot be read, or there is no memory for it: the connection begins again after a
+ * while, and what stays unreadable is given up. io and lock held. */
+static void take_read_error(struct wbx *w, int r)
+{
+	uint64_t now_ms = clock_mono_ms();
+	uint64_t lost = keep_take_lost(w->keep);
+	unsigned doublings = w->link.read_errors < 5 ? w->link.read_errors : 5;
+
+	go_away(w, now_ms);
+	w->link.next_try_ms = now_ms + ((uint64_t)READ_RETRY_MS << doublings);
+	w->link.read_errors++;
+	w->given_up += lost;
+	if (lost > 0)
+		state_say(w, 0,
+			  "%llu records were given up: the spool in %s that holds them cannot be "
+			  "read (%s)",
+			  (unsigned long long)lost, w->place.spool_dir, strerror(-r));
+	else if (w->link.read_errors == 1)
+		state_say(w, 1, "the spool in %s cannot be read (%s); this is tried again",
+			  w->place.spool_dir, strerror(-r));
+	if (lost > 0)
+		w->link.read_errors = 0;
+}
+
+/* lock held but for the call. 0 and what to send, maybe nothing; -errno: the connection is over. */
+static int next_unsent(struct wbx *w, struct span *ret)
+{
+	int r = -ENOTCONN;
+
+	(void)pthread_mutex_lock(&w->lock);
+	if (w->link.state == LINK_OPEN) {
+		r = keep_unsent(w->keep, ret);
+		if (r < 0)
+			take_read_error(w, r);
+	}
+	(void)pthread_mutex_unlock(&w->lock);
+	return r;
+}
 
 /* io held. Sends until nothing is left or the socket is full. */
 static void send_unsent(struct wbx *w)
@@ -79,12 +122,12 @@ static void send_unsent(struct wbx *w)
 	for (;;) {
 		struct span bytes;
 		ssize_t n;
-		int r;
 
-		(void)pthread_mutex_lock(&w->lock);
-		r = w->link.state == LINK_OPEN ? keep_unsent(w->keep, &bytes) : -ENOTCONN;
-		(void)pthread_mutex_unlock(&w->lock);
-		if (r < 0 || bytes.len == 0)
+		if (next_unsent(w, &bytes) < 0) {
+			link_wake(w); /* the thread waits for the next try */
+			return;
+		}
+		if (bytes.len == 0)
 			return;
 		n = send(w->link.fd, bytes.at, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		(void)pthread_mutex_lock(&w->lock);
@@ -132,6 +175,8 @@ static void take_welcome(struct wbx *w, const struct record *r)
 		link_move(w, LINK_OPEN);
 		w->link.retry_ms = RETRY_FIRST_MS;
 		w->link.tries = 0;
+		w->link.spawned = false;
+		w->link.wants_anew = false;
 		keep_acked(w->keep, r->seq);
 		atomic_store(&w->durable_seq, r->seq);
 		keep_rewind(w->keep);
@@ -145,6 +190,7 @@ static void take_ack(struct wbx *w, const struct record *r)
 {
 	(void)pthread_mutex_lock(&w->lock);
 	keep_acked(w->keep, r->seq);
+	w->link.wants_anew = keep_wants_connection_anew(w->keep);
 	if (r->seq > atomic_load(&w->durable_seq))
 		atomic_store(&w->durable_seq, r->seq);
 	(void)pthread_cond_broadcast(&w->acked_cond);
@@ -235,6 +281,8 @@ static int connect_to(const char *path)
 	int fd;
 	int r;
 
+	if (path[0] == '\0')
+		return -ENXIO; /* its directory cannot be used */
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path); /* fits */
@@ -270,7 +318,7 @@ static void note_failure(struct wbx *w, int r)
 	(void)pthread_mutex_lock(&w->lock);
 	l->next_try_ms = clock_mono_ms() + l->retry_ms;
 	l->retry_ms = l->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : l->retry_ms * 2;
-	say = ++l->tries == 3 && !w->place.is_own;
+	say = ++l->tries == 3 && (!w->place.is_own || r == -EPERM);
 	(void)pthread_mutex_unlock(&w->lock);
 	if (say)
 		state_say(
@@ -279,15 +327,45 @@ static void note_failure(struct wbx *w, int r)
 			w->place.socket, strerror(-r));
 }
 
-static void try_connect(struct wbx *w)
+/* The user's own socket lies where others may have been first. */
+static int connect_to_mine(const struct wbx *w)
 {
 	int fd = connect_to(w->place.socket);
 	int r;
 
-	if (fd < 0 && w->place.is_own && !w->link.spawned) {
-		w->link.spawned = true;
+	if (fd < 0 || !w->place.is_own)
+		return fd;
+	r = place_check_peer(fd);
+	if (r < 0)
+		(void)close(fd); /* nothing was written */
+	return r < 0 ? r : fd;
+}
+
+/* A daemon that died is started again, but not over and over. */
+static bool may_spawn(struct wbx *w, uint64_t now_ms)
+{
+	struct link *l = &w->link;
+
+	if (!w->place.is_own || l->spawned ||
+	    (l->spawn_wait_ms != 0 && now_ms < l->spawned_ms + l->spawn_wait_ms))
+		return false;
+	if (l->spawn_wait_ms == 0 || now_ms > l->spawned_ms + SPAWN_MAX_MS)
+		l->spawn_wait_ms = SPAWN_FIRST_MS;
+	else if (l->spawn_wait_ms < SPAWN_MAX_MS)
+		l->spawn_wait_ms *= 2;
+	l->spawned_ms = now_ms;
+	l->spawned = true;
+	return true;
+}
+
+static void try_connect(struct wbx *w)
+{
+	int fd = connect_to_mine(w);
+	int r;
+
+	if ((fd == -ENOENT || fd == -ECONNREFUSED) && may_spawn(w, clock_mono_ms())) {
 		spawn_daemon(w);
-		fd = connect_to(w->place.socket);
+		fd = connect_to_mine(w);
 	}
 	if (fd < 0) {
 		note_failure(w, fd);
@@ -371,18 +449,20 @@ static void *link_main(void *data)
 		enum link_state state;
 		bool stop;
 		bool due;
+		bool anew;
 
 		(void)pthread_mutex_lock(&w->lock);
 		stop = w->link.stopping;
 		state = w->link.state;
+		anew = w->link.wants_anew;
 		due = clock_mono_ms() >= w->link.next_try_ms;
 		(void)pthread_mutex_unlock(&w->lock);
 		if (stop)
 			return NULL;
 		if (state == LINK_AWAY && due)
 			try_connect(w);
-		if (state == LINK_HELLO && due)
-			lose_connection(w); /* no welcome came */
+		if ((state == LINK_HELLO && due) || (state == LINK_OPEN && anew))
+			lose_connection(w); /* no welcome came, or it is better without it */
 		tell_losses(w);
 		link_push(w);
 		wait_for_events(w);

@@ -6,6 +6,7 @@
 #include "proto/mp.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 enum {
@@ -45,23 +46,30 @@ struct wbx_map *wbx_list_new(void)
 	return map_new(true);
 }
 
+static void drop_tables(struct wbx_map *m)
+{
+	for (size_t i = 0; i < m->table_count; i++)
+		buf_done(&m->tables[i].bytes);
+	m->tables = mem_free(m->tables);
+	m->table_count = 0;
+}
+
 void wbx_map_free(struct wbx_map *m)
 {
 	if (m == NULL)
 		return;
+	drop_tables(m);
 	buf_done(&m->bytes);
-	(void)mem_free(m->blobs);
-	(void)mem_free(m->digests);
 	(void)mem_free(m);
 }
 
 void wbx_map_clear(struct wbx_map *m)
 {
+	drop_tables(m);
 	buf_clear(&m->bytes);
 	m->levels[0].count = 0;
 	m->depth = 0;
 	m->error = 0;
-	m->blob_count = 0;
 }
 
 void map_head(const struct wbx_map *m, uint8_t ret[HEAD_BYTES])
@@ -76,22 +84,6 @@ int map_check(const struct wbx_map *m)
 	if (m->bytes.error != 0)
 		return m->bytes.error;
 	return m->depth == 0 ? 0 : -EINVAL;
-}
-
-int map_name_blob(struct wbx_map *m, uint64_t id, const uint8_t digest[DIGEST_BYTES])
-{
-	if (m->blob_count == RECORD_BLOBS_MAX)
-		return -EMSGSIZE;
-	if (m->blobs == NULL)
-		m->blobs = mem_alloc(RECORD_BLOBS_MAX * sizeof(*m->blobs));
-	if (m->digests == NULL)
-		m->digests = mem_alloc((size_t)RECORD_BLOBS_MAX * DIGEST_BYTES);
-	if (m->blobs == NULL || m->digests == NULL)
-		return -ENOMEM;
-	m->blobs[m->blob_count] = id;
-	memcpy(m->digests + m->blob_count * DIGEST_BYTES, digest, DIGEST_BYTES);
-	m->blob_count++;
-	return 0;
 }
 
 static int fail(struct wbx_map *m, int error)
@@ -202,7 +194,7 @@ int wbx_put_msgpack(struct wbx_map *m, const char *key, const void *bytes, size_
 	return after_value(m);
 }
 
-int map_put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES])
+static int put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES])
 {
 	int r = before_value(m, key);
 
@@ -247,4 +239,58 @@ int wbx_end(struct wbx_map *m)
 	write_head(m->bytes.data + level->head_at, level->is_list, level->count);
 	m->depth--;
 	return 0;
+}
+
+/* --- tables --- */
+
+void map_table_begin(struct buf *out, struct pack *p)
+{
+	buf_init(out, (size_t)BLOB_MAX);
+	pack_init(p, out);
+	pack_map(p, 2);
+	pack_text(p, "columns");
+}
+
+void map_table_data(struct pack *p)
+{
+	pack_text(p, "data");
+}
+
+/* The table moves into m. */
+static int add_table(struct wbx_map *m, struct buf *bytes)
+{
+	struct map_table *t;
+
+	if (bytes->error != 0)
+		return bytes->error;
+	if (m->table_count == RECORD_BLOBS_MAX)
+		return -E2BIG;
+	if (m->tables == NULL)
+		m->tables = mem_alloc(RECORD_BLOBS_MAX * sizeof(*m->tables));
+	if (m->tables == NULL)
+		return -ENOMEM;
+	t = &m->tables[m->table_count];
+	if (EVP_Digest(bytes->data, bytes->len, t->digest, NULL, EVP_sha256(), NULL) != 1)
+		return -ENOMEM;
+	t->bytes = *bytes;
+	buf_init(bytes, bytes->max);
+	m->table_count++;
+	return 0;
+}
+
+int map_put_table(struct wbx_map *m, struct wbx_map *value, const char *key, struct buf *bytes,
+		  struct map_table_size size)
+{
+	int64_t len = (int64_t)bytes->len;
+	int r = add_table(m, bytes);
+
+	if (r < 0)
+		return fail(m, r);
+	(void)wbx_begin_map(value, key); /* the last one tells of any failure */
+	(void)wbx_put_text(value, "_type", "table");
+	(void)wbx_put_int(value, "size", len);
+	(void)wbx_put_int(value, "ncols", size.columns);
+	(void)wbx_put_int(value, "nrows", size.rows);
+	r = put_digest(value, "blob", m->tables[m->table_count - 1].digest);
+	return r == 0 ? wbx_end(value) : fail(m, r);
 }

@@ -17,26 +17,38 @@ struct map_level {
 	bool is_list;
 };
 
+/* A table under construction: the bytes of its blob, kept until the map is cleared. */
+struct map_table {
+	struct buf bytes;
+	uint8_t digest[DIGEST_BYTES];
+};
+
 struct wbx_map {
 	struct buf bytes; /* of the values; the outermost head is added when it is taken */
 	struct pack p;
 	struct map_level levels[MAP_DEPTH_MAX];
 	unsigned depth; /* 0: the outermost */
 	int error;
-	/* blobs that its values name: their numbers, and their digests one after the other */
-	uint64_t *blobs;
-	uint8_t *digests;
-	size_t blob_count;
+	struct map_table *tables; /* that its values name: sent as blobs before the record */
+	size_t table_count;
 };
 
 /* The map's or list's own head (5 bytes, map 32 or array 32) for what it holds. */
 void map_head(const struct wbx_map *m, uint8_t ret[5]);
 /* 0, or why it cannot be taken: an error on the way, a list or map that was not ended. */
 int map_check(const struct wbx_map *m);
-/* The value that stands for the blob. */
-int map_put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES]);
-int map_name_blob(struct wbx_map *m, uint64_t id, const uint8_t digest[DIGEST_BYTES]);
-/* Sends a table (both msgpack: an array of strings, an array of arrays) as a blob of run, puts the
- * value that stands for it into `value`, a list, and names the blob in m. */
-int map_table_value(struct wbx_run *run, struct wbx_map *value, struct wbx_map *m,
-		    struct span columns, struct span rows);
+
+/* What the bytes of a table's blob are: {"columns": [...], "data": [[...] ...]}. */
+struct map_table_size {
+	uint32_t columns;
+	uint32_t rows;
+};
+/* The bytes begin (`out` needs buf_done()); the columns follow, then map_table_data() and the rows,
+ * each a msgpack array. */
+void map_table_begin(struct buf *out, struct pack *p);
+void map_table_data(struct pack *p);
+/* Takes `bytes`, which is empty afterwards, into m and puts the value that stands for the table
+ * into `value`, m itself or a list. 0; -E2BIG: the map has RECORD_BLOBS_MAX tables; -ENOMEM and so
+ * on. An error stays in m. */
+int map_put_table(struct wbx_map *m, struct wbx_map *value, const char *key, struct buf *bytes,
+		  struct map_table_size size);

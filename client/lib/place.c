@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char system_socket[] = "/run/wbx.sock";
@@ -80,10 +82,26 @@ static int place_own(struct place *p)
 	return r == 0 ? print(p->spool_dir, "%s/spool", p->state_dir) : r;
 }
 
+/* An unused file may be left of a service that is gone. One that is being started again is
+ * listened to by systemd. Connecting does not wait. */
+static bool answers(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool yes;
+
+	if (fd < 0)
+		return false;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path); /* fits */
+	/* any other error, as a full queue, comes of somebody who is there */
+	yes = connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
+	      (errno != ENOENT && errno != ECONNREFUSED);
+	(void)close(fd); /* only asked */
+	return yes;
+}
+
 int place_find(struct place *ret, const char *socket)
 {
-	struct stat st;
-
 	memset(ret, 0, sizeof(*ret));
 	if (socket == NULL)
 		socket = getenv("WBX_SOCKET");
@@ -92,7 +110,7 @@ int place_find(struct place *ret, const char *socket)
 		return place_system(ret);
 	if (socket != NULL && socket[0] != '\0')
 		return place_beside(ret, socket);
-	if (stat(system_socket, &st) == 0)
+	if (answers(system_socket))
 		return place_system(ret);
 	return place_own(ret);
 }
@@ -126,21 +144,40 @@ static int check_mine(const char *path)
 											: -EPERM;
 }
 
-int place_make(const struct place *p)
+static int make_one(const char *dir)
+{
+	return mkdir(dir, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int place_make(const struct place *p, const char **ret_dir)
 {
 	const char *const dirs[] = {p->runtime_dir, p->state_dir};
+	int r = 0;
 
 	if (!p->is_own)
 		return 0;
-	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
-		int r = make_dirs(dirs[i]);
-
+	for (size_t i = 0; r == 0 && i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		*ret_dir = dirs[i];
+		r = make_dirs(dirs[i]);
 		if (r == 0)
 			r = check_mine(dirs[i]);
-		if (r < 0)
-			return r;
 	}
-	if (mkdir(p->journal_dir, 0700) < 0 && errno != EEXIST)
+	if (r < 0)
+		return r;
+	*ret_dir = p->journal_dir;
+	r = make_one(p->journal_dir);
+	if (r < 0)
+		return r;
+	*ret_dir = p->spool_dir;
+	return make_one(p->spool_dir);
+}
+
+int place_check_peer(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
 		return -errno;
-	return mkdir(p->spool_dir, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	return peer.uid == geteuid() || peer.uid == 0 ? 0 : -EPERM;
 }

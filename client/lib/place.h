@@ -17,9 +17,11 @@ struct place {
 	bool is_own;                      /* the user's own daemon, which may be started */
 };
 
-/* The socket that was asked for, else $WBX_SOCKET, else the system's when there is one, else the
- * user's own. 0, or -ENAMETOOLONG. */
+/* The socket that was asked for, else $WBX_SOCKET, else the system's when somebody listens there,
+ * else the user's own. 0, or -ENAMETOOLONG. */
 int place_find(struct place *ret, const char *socket);
-/* Makes the directories of the user's own daemon, mode 0700, and sees that they are his. 0, or
- * -errno. */
-int place_make(const struct place *p);
+/* Makes the directories of the user's own daemon, mode 0700, and sees that they are his. 0; -errno
+ * and the one that cannot be used (part of p). */
+int place_make(const struct place *p, const char **ret_dir);
+/* Whether the other end of a connected socket is the user's own or root's: 0, -EPERM, or -errno. */
+int place_check_peer(int fd);

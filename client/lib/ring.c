@@ -2,6 +2,7 @@
  * head before start when the ring moves. */
 #include "client/lib/ring.h"
 
+#include "client/lib/claim.h"
 #include "proto/base/mem.h"
 
 #include <errno.h>
@@ -9,13 +10,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 enum {
-	AT_START = 40,
-	FILE_MODE = 0640
+	AT_START = 40
 };
 
 /* The header's numbers lie 8-aligned in the mapping; little-endian is the only kind of machine this
@@ -40,29 +39,30 @@ static uint64_t run_from(const struct ring *r, uint64_t place)
 	return r->capacity - (place - r->start) % r->capacity;
 }
 
-static int make_file(struct ring *r, const char *dir, size_t bytes,
+static int make_file(struct ring *ring, const char *dir, size_t bytes,
 		     const uint8_t producer[PRODUCER_BYTES], const uint8_t *header)
 {
-	char new_path[sizeof(r->path) + 8];
+	char new_path[sizeof(ring->path) + 8];
 	char name[JOURNAL_NAME_MAX];
-	int e;
+	int r;
 
+	if (dir[0] == '\0')
+		return -ENOENT;
 	journal_name(producer, name);
-	if ((size_t)snprintf(r->path, sizeof(r->path), "%s/%s", dir, name) >= sizeof(r->path))
+	if ((size_t)snprintf(ring->path, sizeof(ring->path), "%s/%s", dir, name) >=
+	    sizeof(ring->path))
 		return -ENAMETOOLONG;
-	(void)snprintf(new_path, sizeof(new_path), "%s.new", r->path); /* fits */
-	r->fd = open(new_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-	if (r->fd < 0)
-		return -errno;
+	(void)snprintf(new_path, sizeof(new_path), "%s.new", ring->path); /* fits */
+	ring->fd = claim_open(new_path);
+	if (ring->fd < 0)
+		return ring->fd;
 	/* allocated now: a full tmpfs must be an error here, not SIGBUS later */
-	e = posix_fallocate(r->fd, 0, (off_t)(JOURNAL_HEADER + bytes));
-	if (e == 0 && (flock(r->fd, LOCK_EX | LOCK_NB) < 0 ||
-		       pwrite(r->fd, header, JOURNAL_HEADER, 0) != JOURNAL_HEADER ||
-		       rename(new_path, r->path) < 0))
-		e = errno;
-	if (e != 0)
+	r = -posix_fallocate(ring->fd, 0, (off_t)(JOURNAL_HEADER + bytes));
+	if (r < 0) {
 		(void)unlink(new_path); /* the first error is the one to tell */
-	return -e;
+		return r;
+	}
+	return claim_finish(ring->fd, new_path, ring->path, header);
 }
 
 int ring_open(struct ring *ret, const char *dir, size_t bytes,

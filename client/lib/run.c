@@ -60,15 +60,6 @@ static int pack_tail(struct buf *out, const char *key, const struct wbx_map *m)
 	return buf_add(out, m->bytes.data, m->bytes.len);
 }
 
-static void pack_blobs(struct pack *p, const struct wbx_map *m)
-{
-	pack_text(p, "blobs");
-	pack_array(p, m->blob_count);
-	for (size_t i = 0; i < m->blob_count; i++)
-		pack_bin(p,
-			 (struct span){.at = m->digests + i * DIGEST_BYTES, .len = DIGEST_BYTES});
-}
-
 /* --- opening --- */
 
 static void run_free(struct wbx_run *run)
@@ -104,6 +95,12 @@ static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_r
 	return 0;
 }
 
+/* Its records name no blobs. */
+static int check_config(const struct wbx_map *config)
+{
+	return config->table_count > 0 ? -EINVAL : map_check(config);
+}
+
 static int check_options(const struct wbx_run_options *o)
 {
 	if (o == NULL || o->project == NULL || o->project[0] == '\0' ||
@@ -112,7 +109,7 @@ static int check_options(const struct wbx_run_options *o)
 	if (!name_fits(o->project) || !name_fits(o->entity) || !name_fits(o->id) ||
 	    !name_fits(o->name) || !name_fits(o->group) || !name_fits(o->job_type))
 		return -EMSGSIZE;
-	return o->config == NULL ? 0 : map_check(o->config);
+	return o->config == NULL ? 0 : check_config(o->config);
 }
 
 static void keep_run(struct wbx *w, struct wbx_run *run)
@@ -217,30 +214,34 @@ struct map_record {
 static int emit_map(const struct map_record *mr, const struct wbx_map *m)
 {
 	uint8_t head[HEAD_BYTES];
+	struct emit_blobs blobs;
 	struct emit e;
 	size_t pairs = 1;
-	int r;
+	int r = emit_blobs_begin(&blobs, mr->run->w, m, NULL);
 
-	pairs += mr->step != WBX_NO_STEP ? 1 : 0;
-	pairs += mr->commit != WBX_COMMIT_AUTO ? 1 : 0;
-	pairs += m->blob_count != 0 ? 1 : 0;
-	r = emit_begin(&e, mr->run->w, mr->run, mr->kind, pairs);
-	for (size_t i = 0; r < 0 && i < m->blob_count; i++)
-		emit_drop_blob(mr->run->w, m->blobs[i]);
 	if (r < 0)
 		return r;
-	e.blobs = m->blobs;
-	e.blob_count = m->blob_count;
+	pairs += mr->step != WBX_NO_STEP ? 1 : 0;
+	pairs += mr->commit != WBX_COMMIT_AUTO ? 1 : 0;
+	pairs += blobs.count != 0 ? 1 : 0;
+	r = emit_begin(&e, mr->run->w, mr->run, mr->kind, pairs);
+	if (r < 0) {
+		emit_blobs_end(&blobs, false);
+		return r;
+	}
+	e.blobs = &blobs;
 	if (mr->step != WBX_NO_STEP)
 		pack_pair_int(&e.p, "step", mr->step);
 	if (mr->commit != WBX_COMMIT_AUTO)
 		pack_pair_bool(&e.p, "commit", mr->commit == WBX_COMMIT_YES);
-	if (m->blob_count != 0)
-		pack_blobs(&e.p, m);
+	if (blobs.count != 0)
+		emit_blobs_pack(&blobs, &e.p);
 	pack_text(&e.p, mr->key); /* the map itself is not copied again */
 	map_head(m, head);
 	pack_raw(&e.p, (struct span){.at = head, .len = sizeof(head)});
-	return emit_end(&e, buf_span(&m->bytes), NULL);
+	r = emit_end(&e, buf_span(&m->bytes), NULL);
+	emit_blobs_end(&blobs, true); /* emit_end() has seen to them */
+	return r;
 }
 
 /* Copies whole pairs from the cursor into `part` until the next would make it too big for a record;
@@ -301,9 +302,9 @@ static int log_map(const struct map_record *mr, const struct wbx_map *m)
 	r = map_check(m);
 	if (r < 0)
 		return r;
-	if (m->bytes.len > RECORD_MAX - RECORD_ROOM && m->blob_count == 0)
-		return emit_map_in_parts(mr, m);
-	return emit_map(mr, m);
+	if (m->bytes.len <= RECORD_MAX - RECORD_ROOM)
+		return emit_map(mr, m);
+	return m->table_count == 0 ? emit_map_in_parts(mr, m) : -EMSGSIZE;
 }
 
 int wbx_log(struct wbx_run *run, const struct wbx_map *values, int64_t step, enum wbx_commit commit)
@@ -327,118 +328,59 @@ int wbx_config(struct wbx_run *run, const struct wbx_map *values)
 	const struct map_record mr = {
 		.run = run, .kind = "config", .key = "data", .step = WBX_NO_STEP};
 
+	if (values != NULL && values->table_count > 0)
+		return check_config(values);
 	return log_map(&mr, values);
 }
 
 /* --- tables --- */
 
-static uint32_t array_len_of(struct span list, bool *ret_ok)
-{
-	struct mp m = mp_of(list);
-	struct mp_value v;
-
-	*ret_ok = mp_read(&m, &v) == 0 && v.type == MP_ARRAY;
-	return *ret_ok ? v.count : 0;
-}
-
-struct table {
-	struct span columns;
-	struct span rows[2]; /* the array's head may stand apart */
-	size_t row_pieces;
-	uint32_t column_count;
-	uint32_t row_count;
-};
-
-/* The blob is {"columns": [...], "data": [[...] ...]}. */
-static int send_table(struct wbx *w, const struct table *t, uint8_t ret_digest[DIGEST_BYTES],
-		      uint64_t *ret_blob, size_t *ret_size)
-{
-	static const uint8_t open[] = {0x82, 0xa7, 'c', 'o', 'l', 'u', 'm', 'n', 's'};
-	static const uint8_t data[] = {0xa4, 'd', 'a', 't', 'a'};
-	struct span pieces[5] = {{open, sizeof(open)}, t->columns, {data, sizeof(data)}};
-
-	*ret_size = 0;
-	for (size_t i = 0; i < t->row_pieces; i++)
-		pieces[3 + i] = t->rows[i];
-	for (size_t i = 0; i < 3 + t->row_pieces; i++)
-		*ret_size += pieces[i].len;
-	return emit_blob(w, pieces, 3 + t->row_pieces, ret_digest, ret_blob);
-}
-
-/* Into `value` under key (NULL: a list); m names the blob. */
-static int put_table(struct wbx_run *run, struct wbx_map *value, struct wbx_map *m, const char *key,
-		     const struct table *t)
-{
-	uint8_t digest[DIGEST_BYTES];
-	uint64_t blob = 0;
-	size_t size = 0;
-	int r = send_table(run->w, t, digest, &blob, &size);
-
-	if (r == 0)
-		r = map_name_blob(m, blob, digest);
-	if (r < 0) {
-		emit_drop_blob(run->w, blob); /* 0 when there is none */
-		m->error = m->error == 0 ? r : m->error;
-		return r;
-	}
-	(void)wbx_begin_map(value, key); /* the last one tells of any failure */
-	(void)wbx_put_text(value, "_type", "table");
-	(void)wbx_put_int(value, "size", (int64_t)size);
-	(void)wbx_put_int(value, "ncols", t->column_count);
-	(void)wbx_put_int(value, "nrows", t->row_count);
-	r = map_put_digest(value, "blob", digest);
-	return r == 0 ? wbx_end(value) : r;
-}
-
-static int make_table(struct table *ret, struct span columns, struct span rows)
+static bool read_array(struct span list, uint32_t *ret_count)
 {
 	static const struct mp_limits limits = {.depth = RECORD_DEPTH_MAX,
 						.items = SIZE_MAX,
 						.keys = SIZE_MAX,
 						.key_bytes = SIZE_MAX};
-	struct mp check_c = mp_of(columns);
-	struct mp check_d = mp_of(rows);
-	bool ok_c;
-	bool ok_d;
+	struct mp check = mp_of(list);
+	struct mp m = mp_of(list);
+	struct mp_value v;
 
-	*ret = (struct table){.columns = columns, .rows = {rows}, .row_pieces = 1};
-	ret->column_count = array_len_of(columns, &ok_c);
-	ret->row_count = array_len_of(rows, &ok_d);
-	if (!ok_c || !ok_d || mp_skip(&check_c, &limits) < 0 || mp_skip(&check_d, &limits) < 0 ||
-	    mp_left(&check_c) != 0 || mp_left(&check_d) != 0)
-		return -EINVAL;
-	return 0;
-}
-
-int map_table_value(struct wbx_run *run, struct wbx_map *value, struct wbx_map *m,
-		    struct span columns, struct span rows)
-{
-	struct table t;
-	int r = make_table(&t, columns, rows);
-
-	return r < 0 ? r : put_table(run, value, m, NULL, &t);
+	if (mp_read(&m, &v) < 0 || v.type != MP_ARRAY || mp_skip(&check, &limits) < 0 ||
+	    mp_left(&check) != 0)
+		return false;
+	*ret_count = v.count;
+	return true;
 }
 
 int wbx_put_table_msgpack(struct wbx_run *run, struct wbx_map *m, const char *key,
 			  const void *columns, size_t columns_len, const void *rows,
 			  size_t rows_len)
 {
-	struct table t;
+	struct span columns_span = {.at = columns, .len = columns_len};
+	struct span rows_span = {.at = rows, .len = rows_len};
+	struct map_table_size size;
+	struct buf bytes;
+	struct pack p;
 	int r;
 
-	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL)
+	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL ||
+	    !read_array(columns_span, &size.columns) || !read_array(rows_span, &size.rows))
 		return -EINVAL;
-	r = make_table(&t, (struct span){.at = columns, .len = columns_len},
-		       (struct span){.at = rows, .len = rows_len});
-	return r < 0 ? r : put_table(run, m, m, key, &t);
+	map_table_begin(&bytes, &p);
+	pack_raw(&p, columns_span);
+	map_table_data(&p);
+	pack_raw(&p, rows_span);
+	r = map_put_table(m, m, key, &bytes, size);
+	buf_done(&bytes);
+	return r;
 }
 
 int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
 		  const char *const *columns, size_t column_count, const struct wbx_map *rows)
 {
-	struct table t = {.row_pieces = 2, .column_count = (uint32_t)column_count};
+	struct map_table_size size = {.columns = (uint32_t)column_count};
 	uint8_t head[HEAD_BYTES];
-	struct buf names;
+	struct buf bytes;
 	struct pack p;
 	int r;
 
@@ -448,20 +390,17 @@ int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
 	r = map_check(rows);
 	if (r < 0)
 		return r;
-	buf_init(&names, MAP_BYTES_MAX);
-	pack_init(&p, &names);
+	size.rows = rows->levels[0].count;
+	map_table_begin(&bytes, &p);
 	pack_array(&p, column_count);
 	for (size_t i = 0; i < column_count; i++)
 		pack_text(&p, columns[i]);
+	map_table_data(&p);
 	map_head(rows, head);
-	t.columns = buf_span(&names);
-	t.rows[0] = (struct span){.at = head, .len = sizeof(head)};
-	t.rows[1] = buf_span(&rows->bytes);
-	t.row_count = rows->levels[0].count;
-	r = names.error;
-	if (r == 0)
-		r = put_table(run, m, m, key, &t);
-	buf_done(&names);
+	pack_raw(&p, (struct span){.at = head, .len = sizeof(head)});
+	pack_raw(&p, buf_span(&rows->bytes));
+	r = map_put_table(m, m, key, &bytes, size);
+	buf_done(&bytes);
 	return r;
 }
 
@@ -608,38 +547,84 @@ static int pack_two(struct buf *out, const char *first_key, const struct wbx_map
 	return r;
 }
 
+/* A call's record; its maps' tables are named, and `rest` is what it ends with. */
+struct call_record {
+	struct wbx_run *run;
+	const struct wbx_map *first; /* of those that may have tables */
+	const struct wbx_map *second;
+	const char *phase;
+	const char *id;
+	size_t pairs; /* beside phase, id and blobs */
+};
+
+/* As emit_begin(). */
+static int begin_call(struct emit *e, struct emit_blobs *blobs, const struct call_record *c)
+{
+	int r = emit_blobs_begin(blobs, c->run->w, c->first, c->second);
+
+	if (r < 0)
+		return r;
+	r = emit_begin(e, c->run->w, c->run, "call", 2 + c->pairs + (size_t)(blobs->count > 0));
+	if (r < 0) {
+		emit_blobs_end(blobs, false);
+		return r;
+	}
+	e->blobs = blobs;
+	pack_pair_text(&e->p, "phase", c->phase);
+	pack_pair_text(&e->p, "id", c->id);
+	if (blobs->count > 0)
+		emit_blobs_pack(blobs, &e->p);
+	return 0;
+}
+
+static int end_call(struct emit *e, struct emit_blobs *blobs, struct span rest)
+{
+	int r = emit_end(e, rest, NULL);
+
+	emit_blobs_end(blobs, true); /* emit_end() has seen to them */
+	return r;
+}
+
+static int emit_call_start(const struct call_record *c, const struct wbx_call *call,
+			   struct span tail)
+{
+	struct emit_blobs blobs;
+	struct emit e;
+	int r = begin_call(&e, &blobs, c);
+
+	if (r < 0)
+		return r;
+	pack_pair_text(&e.p, "trace_id", call->trace_id != NULL ? call->trace_id : c->id);
+	pack_pair_text(&e.p, "parent_id", call->parent_id);
+	pack_pair_text(&e.p, "op", call->op);
+	pack_pair_text(&e.p, "display_name", call->display_name);
+	pack_pair_uint(&e.p, "started_at", clock_wall_us());
+	if (call->step >= 0)
+		pack_pair_uint(&e.p, "step", (uint64_t)call->step);
+	return end_call(&e, &blobs, tail);
+}
+
 int wbx_call_start(struct wbx_run *run, const struct wbx_call *call, char ret_id[WBX_ID_MAX])
 {
 	static const struct wbx_map nothing = {.depth = 0};
+	struct call_record c = {.run = run, .phase = "start", .id = ret_id};
 	struct buf tail = {0};
-	struct emit e;
 	int r;
 
 	if (run == NULL || call == NULL || call->op == NULL || ret_id == NULL)
 		return -EINVAL;
-	r = call->inputs == NULL ? 0 : map_check(call->inputs);
+	c.first = call->inputs != NULL ? call->inputs : &nothing;
+	c.second = call->attributes;
+	c.pairs = 6 + (size_t)(call->attributes != NULL) + (size_t)(call->step >= 0);
+	r = map_check(c.first);
 	if (r == 0 && call->attributes != NULL)
 		r = map_check(call->attributes);
 	if (r == 0)
 		r = make_uuid(ret_id);
 	if (r == 0)
-		r = pack_two(&tail, "inputs", call->inputs != NULL ? call->inputs : &nothing,
-			     "attributes", call->attributes);
+		r = pack_two(&tail, "inputs", c.first, "attributes", call->attributes);
 	if (r == 0)
-		r = emit_begin(&e, run->w, run, "call",
-			       8 + (size_t)(call->attributes != NULL) + (size_t)(call->step >= 0));
-	if (r == 0) {
-		pack_pair_text(&e.p, "phase", "start");
-		pack_pair_text(&e.p, "id", ret_id);
-		pack_pair_text(&e.p, "trace_id", call->trace_id != NULL ? call->trace_id : ret_id);
-		pack_pair_text(&e.p, "parent_id", call->parent_id);
-		pack_pair_text(&e.p, "op", call->op);
-		pack_pair_text(&e.p, "display_name", call->display_name);
-		pack_pair_uint(&e.p, "started_at", clock_wall_us());
-		if (call->step >= 0)
-			pack_pair_uint(&e.p, "step", (uint64_t)call->step);
-		r = emit_end(&e, buf_span(&tail), NULL);
-	}
+		r = emit_call_start(&c, call, buf_span(&tail));
 	buf_done(&tail);
 	return r;
 }
@@ -648,7 +633,10 @@ int wbx_call_end(struct wbx_run *run, const char *id, const struct wbx_map *outp
 		 const char *exception)
 {
 	static const uint8_t nil[] = {0xc0};
+	const struct call_record c = {
+		.run = run, .first = output, .phase = "end", .id = id, .pairs = 3};
 	struct span value = {nil, sizeof(nil)};
+	struct emit_blobs blobs;
 	struct emit e;
 	int r;
 
@@ -659,13 +647,11 @@ int wbx_call_end(struct wbx_run *run, const char *id, const struct wbx_map *outp
 	if (output != NULL && output->levels[0].count == 1)
 		value = buf_span(&output->bytes);
 	if (r == 0)
-		r = emit_begin(&e, run->w, run, "call", 5);
+		r = begin_call(&e, &blobs, &c);
 	if (r < 0)
 		return r;
-	pack_pair_text(&e.p, "phase", "end");
-	pack_pair_text(&e.p, "id", id);
 	pack_pair_uint(&e.p, "ended_at", clock_wall_us());
 	pack_pair_text(&e.p, "exception", exception);
 	pack_text(&e.p, "output");
-	return emit_end(&e, value, NULL);
+	return end_call(&e, &blobs, value);
 }

@@ -1,19 +1,17 @@
 /* See spool.h. */
 #include "client/lib/spool.h"
 
+#include "client/lib/claim.h"
 #include "proto/base/mem.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 enum {
-	FILE_MODE = 0640,
 	PIECES_MAX = 8
 };
 
@@ -22,22 +20,13 @@ static int make_file(struct spool *s, const char *dir, unsigned number,
 {
 	char new_path[sizeof(s->path) + 8];
 	char name[JOURNAL_NAME_MAX];
-	int r = 0;
 
 	spool_name(producer, number, name);
 	if ((size_t)snprintf(s->path, sizeof(s->path), "%s/%s", dir, name) >= sizeof(s->path))
 		return -ENAMETOOLONG;
 	(void)snprintf(new_path, sizeof(new_path), "%s.new", s->path); /* fits */
-	s->fd = open(new_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-	if (s->fd < 0)
-		return -errno;
-	if (flock(s->fd, LOCK_EX | LOCK_NB) < 0 ||
-	    pwrite(s->fd, header, JOURNAL_HEADER, 0) != JOURNAL_HEADER ||
-	    rename(new_path, s->path) < 0)
-		r = errno == 0 ? -ENOSPC : -errno;
-	if (r < 0)
-		(void)unlink(new_path); /* the first error is the one to tell */
-	return r;
+	s->fd = claim_open(new_path);
+	return s->fd < 0 ? s->fd : claim_finish(s->fd, new_path, s->path, header);
 }
 
 int spool_open(struct spool **ret, const char *dir, unsigned number,
@@ -130,7 +119,7 @@ static void note_frame(struct spool *s, size_t len, uint64_t seq, uint64_t blob)
 
 	assert(s->steps != NULL); /* reserve_step() made room */
 	s->tail += len;
-	if (last == NULL || last->end - begun >= SPOOL_STEP) {
+	if (last == NULL || last->is_lost || last->end - begun >= SPOOL_STEP) {
 		last = &s->steps[s->step_count++];
 		*last = (struct spool_step){0};
 	}
@@ -139,6 +128,7 @@ static void note_frame(struct spool *s, size_t len, uint64_t seq, uint64_t blob)
 		last->seq = seq;
 	if (blob > last->blob)
 		last->blob = blob;
+	last->records += seq != 0;
 }
 
 int spool_add(struct spool *s, const struct span *pieces, size_t count, size_t len, uint64_t seq,
@@ -163,9 +153,34 @@ int spool_add(struct spool *s, const struct span *pieces, size_t count, size_t l
 	return 0;
 }
 
+static struct spool_step *step_at(const struct spool *s, uint64_t place)
+{
+	for (size_t i = s->first_step; i < s->step_count; i++) {
+		if (place < s->steps[i].end)
+			return &s->steps[i];
+	}
+	return NULL;
+}
+
+/* The end of the steps behind place that are not lost. */
+static uint64_t readable_end(const struct spool *s, uint64_t place)
+{
+	uint64_t end = place;
+
+	for (size_t i = s->first_step; i < s->step_count; i++) {
+		if (place >= s->steps[i].end)
+			continue;
+		if (s->steps[i].is_lost)
+			break;
+		end = s->steps[i].end;
+	}
+	return end;
+}
+
 int spool_read(const struct spool *s, uint64_t place, void *ret_bytes, size_t size, size_t *ret_len)
 {
-	size_t left = s->tail - place < size ? (size_t)(s->tail - place) : size;
+	uint64_t end = readable_end(s, place);
+	size_t left = end - place < size ? (size_t)(end - place) : size;
 	size_t have = 0;
 
 	while (have < left) {
@@ -174,12 +189,37 @@ int spool_read(const struct spool *s, uint64_t place, void *ret_bytes, size_t si
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n <= 0 && have > 0)
+			break; /* what could be read */
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 		have += (size_t)n;
 	}
 	*ret_len = have;
 	return 0;
+}
+
+uint64_t spool_lose(struct spool *s, uint64_t place, uint64_t acked)
+{
+	struct spool_step *step = step_at(s, place);
+	uint64_t before;
+
+	if (step == NULL || step->is_lost)
+		return 0;
+	step->is_lost = true;
+	before = step->seq - step->records; /* a producer's records have no gaps */
+	return step->seq <= acked ? 0 : step->seq - (before > acked ? before : acked);
+}
+
+uint64_t spool_pass_lost(const struct spool *s, uint64_t place)
+{
+	const struct spool_step *step = step_at(s, place);
+
+	while (step != NULL && step->is_lost) {
+		place = step->end;
+		step = step_at(s, place);
+	}
+	return place;
 }
 
 static void write_head(const struct spool *s)
@@ -198,7 +238,7 @@ bool spool_free_acked(struct spool *s, uint64_t acked, uint64_t lowest_blob)
 	while (s->first_step < s->step_count) {
 		const struct spool_step *step = &s->steps[s->first_step];
 
-		if (step->seq > acked || step->blob >= lowest_blob)
+		if (!step->is_lost && (step->seq > acked || step->blob >= lowest_blob))
 			break;
 		s->head = step->end;
 		s->first_step++;

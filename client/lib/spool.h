@@ -15,6 +15,8 @@ struct spool_step {
 	uint64_t end; /* place */
 	uint64_t seq;
 	uint64_t blob;
+	uint64_t records;
+	bool is_lost; /* it cannot be read */
 };
 
 struct spool {
@@ -37,9 +39,15 @@ struct spool *spool_close(struct spool *s, bool remove);
 /* Appends one frame, whole or not at all. 0, or -errno. */
 int spool_add(struct spool *s, const struct span *pieces, size_t count, size_t len, uint64_t seq,
 	      uint64_t blob);
-/* Reads up to size bytes from place. 0 and *ret_len, or -errno. */
+/* Reads up to size bytes from place, which is not lost; fewer when the next ones cannot be read. 0
+ * and *ret_len, or -errno. */
 int spool_read(const struct spool *s, uint64_t place, void *ret_bytes, size_t size,
 	       size_t *ret_len);
+/* The step at place cannot be read: it is passed over from now on. How many of its records are not
+ * acknowledged. */
+uint64_t spool_lose(struct spool *s, uint64_t place, uint64_t acked);
+/* The first place from `place` on that is not lost. */
+uint64_t spool_pass_lost(const struct spool *s, uint64_t place);
 /* Moves head over the steps that are done. lowest_blob: the first blob in work. True when the whole
  * file is. */
 bool spool_free_acked(struct spool *s, uint64_t acked, uint64_t lowest_blob);

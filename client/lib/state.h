@@ -1,9 +1,9 @@
 /* The inside of a struct wbx, shared by the files of the library.
  *
- * Two locks. `lock` guards everything that has no other note, and is held for short memory work
+ * Three locks. `lock` guards everything that has no other note, and is held for short memory work
  * (and a write to the page cache when a spool is in use). `io` is held by whoever sends: the
- * caller's thread when it finds it free, else the library's own. io is taken before lock, never
- * after. */
+ * caller's thread when it finds it free, else the library's own. `blobs` is held by who keeps a
+ * record with tables. They are taken in the order blobs, io, lock. */
 #pragma once
 
 #include "client/lib/keep.h"
@@ -29,16 +29,21 @@ struct link {
 	bool running;
 	bool wants_out; /* the socket was full: wait for room */
 	bool stopping;
+	bool wants_anew; /* the daemon keeps what only a new connection makes it forget */
 	struct buf in;
 	uint64_t retry_ms;
 	uint64_t next_try_ms;
 	unsigned tries;
-	bool spawned; /* the user's own daemon was started, or that failed: once per process */
+	unsigned read_errors; /* of the spool, since it could be read last */
+	bool spawned; /* the user's own daemon was started, or that failed; no welcome since */
+	uint64_t spawned_ms;
+	uint64_t spawn_wait_ms; /* after spawned_ms, before the next start */
 };
 
 struct wbx {
 	pthread_mutex_t lock;
 	pthread_mutex_t io;
+	pthread_mutex_t blobs;
 	pthread_cond_t acked_cond;
 	struct wbx *next; /* all of the process, for fork() */
 	pid_t pid;        /* whose threads and files these are */

@@ -49,6 +49,7 @@ static void before_fork(void)
 {
 	(void)pthread_mutex_lock(&all_lock);
 	for (struct wbx *w = all; w != NULL; w = w->next) {
+		(void)pthread_mutex_lock(&w->blobs);
 		(void)pthread_mutex_lock(&w->io);
 		(void)pthread_mutex_lock(&w->lock);
 	}
@@ -59,6 +60,7 @@ static void after_fork_in_parent(void)
 	for (struct wbx *w = all; w != NULL; w = w->next) {
 		(void)pthread_mutex_unlock(&w->lock);
 		(void)pthread_mutex_unlock(&w->io);
+		(void)pthread_mutex_unlock(&w->blobs);
 	}
 	(void)pthread_mutex_unlock(&all_lock);
 }
@@ -73,6 +75,7 @@ static void after_fork_in_child(void)
 		w->pid = 0; /* state_after_fork() begins anew */
 		(void)pthread_mutex_unlock(&w->lock);
 		(void)pthread_mutex_unlock(&w->io);
+		(void)pthread_mutex_unlock(&w->blobs);
 	}
 	(void)pthread_mutex_unlock(&all_lock);
 }
@@ -152,7 +155,7 @@ static int begin_producer(struct wbx *w)
 	w->last_seq = 0;
 	w->last_blob = 0;
 	atomic_store(&w->durable_seq, 0);
-	if (!keep_is_durable(w->keep) && !w->warned_heap) {
+	if (!keep_is_durable(w->keep) && !w->warned_heap && w->place.socket[0] != '\0') {
 		w->warned_heap = true;
 		state_say(w, 1,
 			  "no journal in %s: what the daemon has not acknowledged is lost when "
@@ -225,6 +228,8 @@ static int init_locks(struct wbx *w)
 
 	if (r == 0)
 		r = pthread_mutex_init(&w->io, NULL);
+	if (r == 0)
+		r = pthread_mutex_init(&w->blobs, NULL);
 	return r == 0 ? init_acked_cond(w) : -r;
 }
 
@@ -252,7 +257,54 @@ static struct wbx *wbx_free(struct wbx *w)
 	(void)pthread_cond_destroy(&w->acked_cond); /* nobody waits any more */
 	(void)pthread_mutex_destroy(&w->lock);
 	(void)pthread_mutex_destroy(&w->io);
+	(void)pthread_mutex_destroy(&w->blobs);
 	return mem_free(w);
+}
+
+static void unlist(struct wbx *w)
+{
+	struct wbx **at = &all;
+
+	(void)pthread_mutex_lock(&all_lock);
+	while (*at != NULL && *at != w)
+		at = &(*at)->next;
+	if (*at == w)
+		*at = w->next;
+	(void)pthread_mutex_unlock(&all_lock);
+}
+
+/* A fork between the first file and the listing would leave the journal's lock to the child. */
+static int begin_listed(struct wbx *w)
+{
+	int r;
+
+	(void)pthread_once(&at_fork_once, register_at_fork); /* cannot fail */
+	(void)pthread_mutex_lock(&all_lock);
+	w->next = all;
+	all = w;
+	(void)pthread_mutex_lock(&w->lock); /* a fork waits for it */
+	(void)pthread_mutex_unlock(&all_lock);
+	r = begin_producer(w);
+	(void)pthread_mutex_unlock(&w->lock);
+	if (r < 0)
+		unlist(w);
+	return r;
+}
+
+/* Below /tmp another user may have made the directory first: then nothing in it is used. */
+static void make_place(struct wbx *w)
+{
+	const char *dir = "";
+	int r = place_make(&w->place, &dir);
+
+	if (r == 0)
+		return;
+	state_say(
+		w, 0,
+		"%s cannot be used (%s): no daemon gets what is logged; it stays in memory and is "
+		"lost when this process ends",
+		dir, r == -EPERM ? "it is not this user's alone" : strerror(-r));
+	memset(&w->place, 0, sizeof(w->place));
 }
 
 int wbx_open(struct wbx **ret, const struct wbx_options *options)
@@ -274,19 +326,13 @@ int wbx_open(struct wbx **ret, const struct wbx_options *options)
 	if (r == 0)
 		r = place_find(&w->place, w->options.socket);
 	if (r == 0) {
-		(void)place_make(
-			&w->place); /* without it there is no journal, and a word about that */
-		r = begin_producer(w);
+		make_place(w);
+		r = begin_listed(w);
 	}
 	if (r < 0) {
 		(void)wbx_free(w);
 		return r;
 	}
-	(void)pthread_once(&at_fork_once, register_at_fork); /* cannot fail */
-	(void)pthread_mutex_lock(&all_lock);
-	w->next = all;
-	all = w;
-	(void)pthread_mutex_unlock(&all_lock);
 	*ret = w;
 	return 0;
 }
@@ -337,18 +383,6 @@ int wbx_flush(struct wbx *w, int timeout_ms)
 	r = await_seq(w, seq, timeout_ms);
 	(void)pthread_mutex_unlock(&w->lock);
 	return r;
-}
-
-static void unlist(struct wbx *w)
-{
-	struct wbx **at = &all;
-
-	(void)pthread_mutex_lock(&all_lock);
-	while (*at != NULL && *at != w)
-		at = &(*at)->next;
-	if (*at == w)
-		*at = w->next;
-	(void)pthread_mutex_unlock(&all_lock);
 }
 
 int wbx_close(struct wbx *w, int timeout_ms)

@@ -1,8 +1,8 @@
 /* libwbx: hand a run's records to the local wbx daemon, which keeps them on disk and brings them to
  * Weights & Biases.
  *
- * What every function promises: it returns in microseconds (wbx_put_table: in the time of copying
- * the table), never waits for the network, the daemon or a sync, never raises a signal, may be
+ * What every function promises: it returns in microseconds (with a table: in the time of copying
+ * it), never waits for the network, the daemon or a sync, never raises a signal, may be
  * called from any thread, and works while the daemon is away. Only wbx_flush() and wbx_close()
  * wait, as long as they are told to. What returned 0 survives the death of this process: it is in a
  * journal outside of it. After fork() the child is a producer of its own and may go on using the
@@ -11,6 +11,7 @@
  * Functions return 0 or a negative errno value:
  *   -EINVAL    an argument makes no sense (a NULL, an empty name, a list that was not ended)
  *   -EMSGSIZE  one value is above 1 MiB, or a name above 512 bytes
+ *   -E2BIG     more than 64 tables in one record
  *   -ENOBUFS   journal, spool and memory are full: the record was given up and counted, and the
  *              daemon will be told
  *   -ENOMEM
@@ -177,8 +178,9 @@ WBX_API int wbx_end(struct wbx_map *m);
 /* One value that is msgpack already, taken as it is. */
 WBX_API int wbx_put_msgpack(struct wbx_map *m, const char *key, const void *bytes, size_t len);
 
-/* A table under key: `rows` is a list of lists, each with a value per column. Its bytes go to the
- * daemon at once; m is then to be logged to the same run. */
+/* A table under key: `rows` is a list of lists, each with a value per column. m keeps a copy, which
+ * goes to the daemon with the record that m is logged in: wbx_log, wbx_summary, or a call;
+ * wbx_config takes no tables (-EINVAL). */
 WBX_API int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
 			  const char *const *columns, size_t column_count,
 			  const struct wbx_map *rows);

@@ -209,56 +209,88 @@ static PyObject *attribute(PyObject *o, const char *name)
 	return value;
 }
 
-static int encode_apart(struct encoder *like, PyObject *o, struct buf *out)
+/* The count stands in the head of what was written at `at`. */
+static uint32_t array_count(const struct buf *out, size_t at)
 {
-	struct pack p;
-	struct encoder e = {.p = &p, .out = out, .depth = like->depth};
+	const uint8_t *head = out->data + at;
 
-	pack_init(&p, out);
-	return encode_iterable(&e, o);
+	return (uint32_t)head[1] << 24 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 8 | head[4];
 }
 
-static int send_table(struct encoder *e, PyObject *columns, PyObject *rows,
-		      struct buf *column_bytes, struct buf *row_bytes)
+static int encode_cells(struct buf *out, struct pack *p, unsigned depth, PyObject *list,
+			uint32_t *ret_count)
+{
+	struct encoder e = {.p = p, .out = out, .tables = TABLES_AS_TEXT, .depth = depth};
+	size_t at = out->len;
+	int r = encode_iterable(&e, list);
+
+	if (r == 0)
+		*ret_count = array_count(out, at);
+	return r;
+}
+
+static int put_apart(struct encoder *e, struct buf *bytes, struct map_table_size size)
 {
 	/* the value itself is put together in a map of its own and copied from there */
 	struct wbx_map *value = wbx_list_new();
-	int r = encode_apart(e, columns, column_bytes);
+	struct wbx_map *map = e->map;
+	int r = -ENOMEM;
 
-	if (r == 0)
-		r = encode_apart(e, rows, row_bytes);
-	if (r == 0 && value == NULL)
-		r = -ENOMEM;
-	if (r == 0) {
-		struct wbx_run *run = e->run;
-
-		Py_BEGIN_ALLOW_THREADS /* digest and copy of megabytes */
-			r = map_table_value(run, value, e->map, buf_span(column_bytes),
-					    buf_span(row_bytes));
-		Py_END_ALLOW_THREADS
-	}
-	if (r == 0)
-		pack_raw(e->p, buf_span(&value->bytes));
+	if (value == NULL)
+		return r;
+	Py_BEGIN_ALLOW_THREADS /* digest of megabytes */
+		r = map_put_table(map, value, NULL, bytes, size);
+	Py_END_ALLOW_THREADS if (r == 0) pack_raw(e->p, buf_span(&value->bytes));
 	wbx_map_free(value);
 	return r < 0 ? r : e->out->error;
+}
+
+static int encode_apart(struct encoder *e, PyObject *columns, PyObject *rows)
+{
+	struct map_table_size size = {0};
+	struct buf bytes;
+	struct pack p;
+	int r;
+
+	map_table_begin(&bytes, &p);
+	r = encode_cells(&bytes, &p, e->depth, columns, &size.columns);
+	if (r == 0) {
+		map_table_data(&p);
+		r = encode_cells(&bytes, &p, e->depth, rows, &size.rows);
+	}
+	if (r == 0)
+		r = put_apart(e, &bytes, size);
+	buf_done(&bytes);
+	return r;
+}
+
+static int encode_inline(struct encoder *e, PyObject *columns, PyObject *rows)
+{
+	uint32_t count;
+	int r;
+
+	pack_map(e->p, 3);
+	pack_pair_text(e->p, "_type", "table");
+	pack_text(e->p, "columns");
+	r = encode_cells(e->out, e->p, e->depth, columns, &count);
+	if (r < 0)
+		return r;
+	pack_text(e->p, "data");
+	return encode_cells(e->out, e->p, e->depth, rows, &count);
 }
 
 static int encode_table(struct encoder *e, PyObject *o)
 {
 	PyObject *columns = attribute(o, "columns");
 	PyObject *rows = attribute(o, "data");
-	struct buf column_bytes;
-	struct buf row_bytes;
 	int r;
 
-	buf_init(&column_bytes, MAP_BYTES_MAX);
-	buf_init(&row_bytes, MAP_BYTES_MAX);
-	if (columns == NULL || rows == NULL || e->run == NULL)
+	if (columns == NULL || rows == NULL || e->tables == TABLES_AS_TEXT)
 		r = encode_description(e, o);
+	else if (e->tables == TABLES_INLINE)
+		r = encode_inline(e, columns, rows);
 	else
-		r = send_table(e, columns, rows, &column_bytes, &row_bytes);
-	buf_done(&column_bytes);
-	buf_done(&row_bytes);
+		r = encode_apart(e, columns, rows);
 	Py_XDECREF(columns);
 	Py_XDECREF(rows);
 	return r;
@@ -358,11 +390,22 @@ int encode_object(struct encoder *e, PyObject *o)
 	return e->out->error;
 }
 
-int encode_dict(struct wbx_run *run, struct wbx_map *m, PyObject *dict)
+int encode_dict(struct wbx_map *m, PyObject *dict, enum encode_tables tables)
 {
-	struct encoder e = {.p = &m->p, .out = &m->bytes, .run = run, .map = m};
+	struct encoder e = {.p = &m->p, .out = &m->bytes, .map = m, .tables = tables};
 	int r = encode_pairs(&e, dict, &m->levels[0].count);
 
 	m->error = r;
+	return r;
+}
+
+int encode_value(struct wbx_map *list, PyObject *value)
+{
+	struct encoder e = {
+		.p = &list->p, .out = &list->bytes, .map = list, .tables = TABLES_APART};
+	int r = encode_object(&e, value);
+
+	list->error = r;
+	list->levels[0].count = 1;
 	return r;
 }

@@ -6,13 +6,19 @@
 
 #include "client/lib/map.h"
 
-/* What an encoding writes to. Tables found on the way are sent as blobs of `run` and named in
- * `map`. */
+/* What becomes of a table. */
+enum encode_tables {
+	TABLES_AS_TEXT, /* inside a table */
+	TABLES_INLINE,  /* its cells stand in the record, which must hold them */
+	TABLES_APART,   /* `map` has it as a blob */
+};
+
+/* What an encoding writes to. */
 struct encoder {
 	struct pack *p;
 	struct buf *out;
-	struct wbx_run *run; /* NULL: tables become a text */
 	struct wbx_map *map;
+	enum encode_tables tables;
 	unsigned depth;
 };
 
@@ -26,4 +32,6 @@ void encode_set_table_type(PyObject *type);
  * says so. 0, or what the buf or the library says (-ENOMEM, -EMSGSIZE, -ENOBUFS). */
 int encode_object(struct encoder *e, PyObject *o);
 /* A dict's pairs into a map that is empty. */
-int encode_dict(struct wbx_run *run, struct wbx_map *m, PyObject *dict);
+int encode_dict(struct wbx_map *m, PyObject *dict, enum encode_tables tables);
+/* One value into a list that is empty. */
+int encode_value(struct wbx_map *list, PyObject *value);

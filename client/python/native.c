@@ -44,6 +44,7 @@ static void give_map(struct run *self, struct wbx_map *m)
 	if (m == NULL)
 		return;
 	if (m == self->map) {
+		wbx_map_clear(m); /* tables are large */
 		self->map_in_use = false;
 		if (m->bytes.cap > (1 << 20)) /* one big record should not stay for the whole run */
 			buf_done(&m->bytes);
@@ -53,13 +54,14 @@ static void give_map(struct run *self, struct wbx_map *m)
 }
 
 /* The dict, or None for an empty one, as a new map; NULL with *ret_r set. */
-static struct wbx_map *map_of(struct run *self, PyObject *dict, int *ret_r)
+static struct wbx_map *map_of(struct run *self, PyObject *dict, enum encode_tables tables,
+			      int *ret_r)
 {
 	struct wbx_map *m = take_map(self);
 
 	*ret_r = m == NULL ? -ENOMEM : 0;
 	if (m != NULL && dict != NULL && dict != Py_None)
-		*ret_r = encode_dict(self->run, m, dict);
+		*ret_r = encode_dict(m, dict, tables);
 	return m;
 }
 
@@ -128,14 +130,19 @@ static PyObject *run_log(PyObject *o, PyObject *args)
 	}
 	if (commit_object != Py_None)
 		commit = PyObject_IsTrue(commit_object) ? WBX_COMMIT_YES : WBX_COMMIT_NO;
-	m = map_of(self, data, &r);
-	if (r == 0)
+	m = map_of(self, data, TABLES_APART, &r);
+	if (r == 0 && m->table_count > 0) {
+		Py_BEGIN_ALLOW_THREADS /* a copy of megabytes */
+			r = wbx_log(self->run, m, step, commit);
+		Py_END_ALLOW_THREADS
+	} else if (r == 0) {
 		r = wbx_log(self->run, m, step, commit);
+	}
 	give_map(self, m);
 	return status(r);
 }
 
-static PyObject *log_dict(PyObject *o, PyObject *args,
+static PyObject *log_dict(PyObject *o, PyObject *args, enum encode_tables tables,
 			  int (*function)(struct wbx_run *, const struct wbx_map *))
 {
 	struct run *self = (struct run *)o;
@@ -145,21 +152,24 @@ static PyObject *log_dict(PyObject *o, PyObject *args,
 
 	if (!PyArg_ParseTuple(args, "O!", &PyDict_Type, &data))
 		return NULL;
-	m = map_of(self, data, &r);
-	if (r == 0)
-		r = function(self->run, m);
+	m = map_of(self, data, tables, &r);
+	if (r == 0) {
+		Py_BEGIN_ALLOW_THREADS /* there may be tables */
+			r = function(self->run, m);
+		Py_END_ALLOW_THREADS
+	}
 	give_map(self, m);
 	return status(r);
 }
 
 static PyObject *run_summary(PyObject *o, PyObject *args)
 {
-	return log_dict(o, args, wbx_summary);
+	return log_dict(o, args, TABLES_APART, wbx_summary);
 }
 
 static PyObject *run_config(PyObject *o, PyObject *args)
 {
-	return log_dict(o, args, wbx_config);
+	return log_dict(o, args, TABLES_INLINE, wbx_config);
 }
 
 static PyObject *run_tags(PyObject *o, PyObject *args)
@@ -257,14 +267,17 @@ static PyObject *run_call_start(PyObject *o, PyObject *args)
 			      &call.trace_id, &call.display_name, &step))
 		return NULL;
 	call.step = step;
-	in = map_of(self, inputs, &r);
+	in = map_of(self, inputs, TABLES_APART, &r);
 	call.inputs = in;
 	if (r == 0 && attributes != Py_None) {
-		more = map_of(self, attributes, &r);
+		more = map_of(self, attributes, TABLES_APART, &r);
 		call.attributes = more;
 	}
-	if (r == 0)
-		r = wbx_call_start(self->run, &call, id);
+	if (r == 0) {
+		Py_BEGIN_ALLOW_THREADS /* there may be tables */
+			r = wbx_call_start(self->run, &call, id);
+		Py_END_ALLOW_THREADS
+	}
 	give_map(self, more);
 	give_map(self, in);
 	return Py_BuildValue("(is)", r, id);
@@ -282,14 +295,13 @@ static PyObject *run_call_end(PyObject *o, PyObject *args)
 	if (!PyArg_ParseTuple(args, "s|Oz", &id, &output, &exception))
 		return NULL;
 	list = wbx_list_new();
-	if (list != NULL) {
-		struct encoder e = {.p = &list->p, .out = &list->bytes, .map = list};
-
-		r = encode_object(&e, output);
-		list->levels[0].count = 1;
+	if (list != NULL)
+		r = encode_value(list, output);
+	if (r == 0) {
+		Py_BEGIN_ALLOW_THREADS /* there may be tables */
+			r = wbx_call_end(self->run, id, list, exception);
+		Py_END_ALLOW_THREADS
 	}
-	if (r == 0)
-		r = wbx_call_end(self->run, id, list, exception);
 	wbx_map_free(list);
 	return status(r);
 }

@@ -54,6 +54,10 @@ int parts_add(struct parts *p, uint64_t blob, uint64_t offset, size_t len, struc
 		forget(p, b);
 		b = NULL;
 	}
+	if (b != NULL && offset > b->size) { /* a part is missing: the rest is of no use */
+		forget(p, b);
+		return -ENOENT;
+	}
 	if (b == NULL)
 		r = offset == 0 ? begin(p, blob, &b) : -ENOENT;
 	else if (offset != b->size)

@@ -16,8 +16,8 @@ struct parts {
 };
 
 /* A part of len bytes comes; digest is that of the whole blob with its last part, else .at is NULL.
- * 0; -ENOENT: the blob's beginning did not come here; -ENODATA: it does not begin where the one
- * before it ended; -EMFILE: BLOB_OPEN_MAX are open; -ENOMEM. */
+ * 0; -ENOENT: a part before it did not come here; -ENODATA: it begins before the end of the one
+ * before it; -EMFILE: BLOB_OPEN_MAX are open; -ENOMEM. */
 int parts_add(struct parts *p, uint64_t blob, uint64_t offset, size_t len, struct span digest);
 /* The record names them: they are open no longer. */
 void parts_named(struct parts *p, const struct record *record);

@@ -2,12 +2,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-from daemon import Daemon, started
+from daemon import WBXD, Daemon, started
 from process import BUILD, FORK_IS_SAFE, SANITIZER, Process
 from tap import Box, Skip, main, test, until
-from trainer import c_program, trainer
+from trainer import PREAMBLE, c_program, python_env, trainer
 
 # The trainer logs n = 1, 2, 3 ... and says how far it came.
 LOG_SOME = """
@@ -214,6 +220,84 @@ def an_ack_that_is_taken_before_send_returns_leaves_nothing_unsent(box: Box) -> 
     await_numbers(daemon, 40)
 
 
+# -- tables
+
+
+TABLE = """
+    table = lambda *rows: wbx.Table(columns=["x"], data=[list(row) for row in rows])
+"""
+
+
+@test
+def a_row_with_too_many_tables_costs_itself_and_nothing_else(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, TABLE + """
+    run = wbx.init(project="p", id="r")
+    for i in range(3):
+        run.log({f"t{n}": table([i]) for n in range(65)})
+        run.log({"n": i + 1, "t": table([i])})
+    run.log({"n": 4} | {f"t{n}": table([n]) for n in range(64)})
+    run.log({"n": 5, "t": table(["last"])})
+    stats = run._client.stats()
+    say(run.flush(30), stats["given_up"], run._client.stats()["rejected"], run._client.stats()["waiting_bytes"])
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True 0 0 0")
+    end_well(program)
+    await_numbers(daemon, 5)
+    assert "more than 64 tables" in (box.dir / "trainer.err").read_text()
+    assert "too_many_blobs" not in daemon.log()
+    daemon.await_no_kept_files()
+
+
+@test
+def threads_that_log_rows_of_many_tables_at_once_lose_none(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, TABLE + """
+    run = wbx.init(project="p", id="r")
+    def work(thread):
+        for n in range(5):
+            run.log({"thread": thread} | {f"t{i}": table([f"{thread} {n} {i}"]) for i in range(40)})
+    threads = [threading.Thread(target=work, args=(t,)) for t in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    say(run.flush(30), run._client.stats()["rejected"], run._client.stats()["reconnects"])
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True 0 1")
+    end_well(program)
+    assert len(daemon.store.rows(kind="log")) == 20
+    assert len(daemon.store.blobs()) == 4 * 5 * 40
+
+
+@test
+def tables_of_calls_and_of_the_summary_are_stored_and_those_of_the_config_stand_in_it(box: Box) -> None:
+    daemon = started(box)
+    program = trainer(box, TABLE + """
+    run = wbx.init(project="p", id="r")
+    for i in range(70):
+        call = run.call_start("judge", inputs={"rows": table([f"in {i}"])}, attributes={"more": table([f"more {i}"])})
+        run.call_end(call, output=table([f"out {i}"]))
+    run.config.update({"choices": table(["a"], ["b"])})
+    run.summary.update({"best": table(["best"])})
+    run.log({"n": 1, "t": table(["row"])})
+    say(run.flush(30), run._client.stats()["rejected"], run._client.stats()["waiting_bytes"])
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("True 0 0")
+    end_well(program)
+    calls = [r.body for r in daemon.store.rows(kind="call")]
+    assert [len(c["blobs"]) for c in calls] == [2, 1] * 70
+    assert calls[0]["inputs"]["rows"]["_type"] == "table" and calls[1]["output"]["_type"] == "table"
+    assert len(daemon.store.blobs()) == 3 * 70 + 2
+    config = next(c for c in (r.body["data"] for r in daemon.store.rows(kind="config")) if "choices" in c)
+    assert config["choices"] == {"_type": "table", "columns": ["x"], "data": [["a"], ["b"]]}
+    daemon.await_no_kept_files()
+
+
 # -- threads, forks, processes
 
 
@@ -286,6 +370,7 @@ def a_forked_child_and_its_parent_both_go_on_logging(box: Box) -> None:
     assert daemon.store.query("SELECT count(*) FROM run") == [(1,)]
 
 
+@test
 def a_child_forked_while_another_thread_is_inside_log_can_log(box: Box) -> None:
     needs_fork()
     daemon = started(box)
@@ -625,6 +710,189 @@ def an_error_of_the_disk_of_the_journal_never_raises(box: Box) -> None:
     stored = numbers(daemon)
     assert stored == sorted(set(stored)) and stored[:300] == list(range(1, 301))
     assert "was not kept" in (box.dir / "trainer.err").read_text()
+
+
+@test
+def what_cannot_be_read_of_a_spool_is_given_up_and_told_and_logging_goes_on(box: Box) -> None:
+    daemon = away(box)
+    program = trainer(box, """
+    run = wbx.init(project="p", id="r")
+    for n in range(1, 1001):
+        run.log({"n": n, "text": "x" * 10_000})
+    say("logged", run._client.stats()["given_up"])
+    hear()
+    stop = threading.Event()
+    while not run._client.stats()["given_up"]:
+        stop.wait(0.01)
+    for n in range(1001, 1021):
+        run.log({"n": n})
+    say(run.flush(30), run._client.stats()["waiting_bytes"])
+    say(run._client.stats()["given_up"])
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    program.expect_line("logged 0")
+    spools = list(daemon.spool_dir.iterdir())
+    assert len(spools) == 1
+    os.truncate(spools[0], 1_000_000)  # a read behind it is an error
+    daemon.start()
+    program.tell("go on")
+    program.expect_line("True 0")
+    given_up = int(program.read_line())
+    end_well(program)
+    stored = numbers(daemon)
+    assert stored == sorted(set(stored)) and stored[:400] == list(range(1, 401)) and stored[-20:] == list(range(1001, 1021))
+    assert given_up == 1020 - len(stored) > 100
+    assert f"{given_up} records were given up" in (box.dir / "trainer.err").read_text()
+    daemon.await_no_kept_files()
+
+
+@test
+def a_flush_that_has_no_room_is_no_record_that_is_given_up(box: Box) -> None:
+    daemon = away(box)
+    os.rmdir(daemon.spool_dir)
+    program = trainer(box, """
+    run = wbx.init(project="p", id="r")
+    while not run._client.stats()["given_up"]:
+        run.log({"text": "x" * 10_000})
+    while run._client.stats()["given_up"] < 1000:
+        run.log({"text": "x"})
+    before = run._client.stats()["given_up"]
+    for _ in range(5):
+        run.flush(0)
+    say(run._client.stats()["given_up"] - before)
+    """, socket=daemon.socket)
+    program.expect_line("0")
+    assert program.wait() == 0
+
+
+# -- the user's own daemon
+
+
+def own_env(box: Box) -> dict[str, str]:
+    """Environment of a trainer whose daemon is its user's own, below the box."""
+    for name in ("run", "state"):
+        (box.dir / name).mkdir(mode=0o700, exist_ok=True)
+    return {"XDG_RUNTIME_DIR": str(box.dir / "run"), "XDG_STATE_HOME": str(box.dir / "state"),
+            "PATH": f"{WBXD.parent}:{os.environ['PATH']}"}
+
+
+def no_service() -> None:
+    if os.path.exists("/run/wbx.sock"):
+        raise Skip("the system has a wbx service")
+
+
+def pid_behind(path: Path) -> int:
+    """The process that listens there; 0 when none does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as s:
+        try:
+            s.connect(str(path))
+        except OSError:
+            return 0
+        return int(struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+
+def end_daemon(path: Path) -> int:
+    pid = pid_behind(path)
+    if pid:
+        os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+@test
+def a_directory_that_others_may_write_to_is_not_used(box: Box) -> None:
+    no_service()
+    env = own_env(box)
+    daemon = Daemon(box, dir=box.dir / "run/wbx")
+    daemon.start()
+    os.chmod(daemon.dir, 0o777)
+    program = trainer(box, LOG_SOME + """
+    log(3)
+    say(run.flush(0.5), run._client.stats()["reconnects"], run._client.stats()["durable"], run._client.socket == "")
+    """, **env)
+    program.expect_line("False 0 False True")
+    assert program.wait() == 0
+    assert daemon.store.rows() == [] and daemon.kept_files() == []
+    assert "cannot be used (it is not this user's alone)" in (box.dir / "trainer.err").read_text()
+
+
+@test
+def who_listens_at_the_users_own_socket_and_is_another_user_gets_nothing(box: Box) -> None:
+    no_service()
+    if os.geteuid() != 0:
+        raise Skip("only root can be two users")
+    env = own_env(box)
+    (box.dir / "run/wbx").mkdir(mode=0o700)
+    sockets = []
+    for name in ("wbx.sock", "ctl.sock"):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        listener.bind(str(box.dir / "run/wbx" / name))
+        os.seteuid(65534)  # the kernel notes who listens
+        listener.listen()
+        os.seteuid(0)
+        sockets.append(listener)
+    program = trainer(box, LOG_SOME + """
+    log(3)
+    say(run.flush(0.5), run._client.stats()["reconnects"])
+    """, **env)
+    program.expect_line("False 0")
+    assert program.wait() == 0
+    connection, _ = sockets[0].accept()
+    with connection:
+        assert connection.recv(100) == b""
+    result = subprocess.run([BUILD / "client/wbxctl", "pause", "models"], env=python_env(**env), capture_output=True, text=True)
+    assert result.returncode == 77 and "another user listens" in result.stderr, result
+    for listener in sockets:
+        listener.close()
+
+
+@test
+def the_users_own_daemon_that_dies_is_started_again(box: Box) -> None:
+    no_service()
+    path = box.dir / "run/wbx/wbx.sock"
+    box.defer(lambda: end_daemon(path))
+    program = trainer(box, LOG_SOME + """
+    log(3)
+    say(run.flush(30))
+    hear()
+    log(3)
+    say(run.flush(60))
+    run.finish()
+    say("bye")
+    """, **own_env(box))
+    program.expect_line("True")
+    first = end_daemon(path)
+    program.tell("go on")
+    program.expect_line("True")
+    assert pid_behind(path) not in (0, first)
+    end_well(program)
+
+
+@test
+def a_socket_file_of_the_system_where_nobody_listens_is_passed_over(box: Box) -> None:
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
+        raise Skip("needs a mount namespace of its own")
+    script = box.dir / "sockets.py"
+    script.write_text(PREAMBLE + """
+import socket
+from wbx import _native
+def used():
+    return _native.Client(daemon="").socket
+say(used().endswith("/run/wbx/wbx.sock"))
+s = socket.socket(socket.AF_UNIX)
+s.bind("/run/wbx.sock")
+say(used().endswith("/run/wbx/wbx.sock"))
+s.listen()
+say(used())
+s.close()
+say(used().endswith("/run/wbx/wbx.sock"))
+""")
+    program = Process(box, ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                            f"mount -t tmpfs none /run && exec {sys.executable} {script}"],
+                      env=python_env(HOME=str(box.dir), **own_env(box)), log=box.log_file("sockets.err"), stdout=subprocess.PIPE)
+    for line in ("True", "True", "/run/wbx.sock", "True"):
+        program.expect_line(line)
+    assert program.wait() == 0
 
 
 if __name__ == "__main__":

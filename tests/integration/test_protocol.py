@@ -1,6 +1,7 @@
 """The record socket, byte by byte: identity, order, acknowledgement, and what each reject does (PROTOCOL.md, section 3)."""
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -546,8 +547,23 @@ def a_part_longer_than_allowed_ends_the_connection(box: Box) -> None:
 
 
 @test
+def a_blob_with_a_part_missing_costs_its_record_alone(box: Box) -> None:
+    daemon = started(box)
+    client = opened(daemon.socket)
+    data = bytes(100)
+    digest = hashlib.sha256(data).digest()
+    client.blob_part(1, 0, data[:10])
+    client.blob_part(1, 50, data[50:], digest)
+    client.log_blobs([digest])
+    client.log()
+    client.await_ack()
+    assert [r.code for r in client.rejects] == ["blob_missing"]
+    assert daemon.store.seqs(client.producer) == [1, 3]
+
+
+@test
 def a_part_out_of_order_ends_the_connection(box: Box) -> None:
-    ends_after(box, "blob_order", record("blob", 0, id=1, off=0, data=b"xyz") + record("blob", 0, id=1, off=10, data=b"x"))
+    ends_after(box, "blob_order", record("blob", 0, id=1, off=0, data=b"xyz") + record("blob", 0, id=1, off=2, data=b"x"))
 
 
 @test

@@ -1,5 +1,6 @@
 /* What a process has logged survives it: the kept stream against a model, sent, acknowledged,
  * connected anew and replayed in random order. */
+#include "client/lib/claim.h"
 #include "client/lib/keep.h"
 #include "client/lib/ring.h"
 #include "daemon/base/thread.h"
@@ -11,9 +12,12 @@
 #include "tests/lib/suite.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -44,6 +48,7 @@ struct fixture {
 	uint64_t open_blobs[8];
 	size_t open_blob_count;
 	uint64_t named_by[4096]; /* blob: seq of its record; 0: none yet */
+	bool dropped[4096];
 	struct model_frame frames[FRAMES_MAX];
 	size_t frame_count;
 	struct buf wire; /* what was sent on this connection and not looked at */
@@ -138,6 +143,20 @@ static void add_record(size_t size)
 	f.open_blob_count = 0;
 }
 
+/* No record will name it: what was begun to be sent of it is sent to the end, the rest need not be.
+ */
+static void drop_blob(void)
+{
+	size_t i;
+
+	if (f.open_blob_count == 0)
+		return;
+	i = rng_below(&f.rng, f.open_blob_count);
+	keep_blob_dropped(f.keep, f.open_blobs[i]);
+	f.dropped[f.open_blobs[i]] = true;
+	f.open_blobs[i] = f.open_blobs[--f.open_blob_count];
+}
+
 static void add_part(void)
 {
 	if (f.open_blob_count == 0 ||
@@ -155,6 +174,8 @@ static bool is_needed(const struct model_frame *m)
 {
 	if (m->seq != 0)
 		return m->seq > f.acked;
+	if (f.dropped[m->blob])
+		return false;
 	return f.named_by[m->blob] == 0 || f.named_by[m->blob] > f.acked;
 }
 
@@ -189,7 +210,13 @@ static void look_at_wire(void)
 	struct span payload;
 	size_t size;
 
-	while (frame_next(buf_span(&f.wire), RECORD_MAX, &payload, &size) == FRAME_READY) {
+	for (;;) {
+		enum frame_status state =
+			frame_next(buf_span(&f.wire), RECORD_MAX, &payload, &size);
+
+		ck_assert(state == FRAME_READY || state == FRAME_NEED_MORE);
+		if (state == FRAME_NEED_MORE)
+			break;
 		check_frame(payload, &cursor);
 		buf_drop_front(&f.wire, size);
 	}
@@ -249,6 +276,8 @@ static void one_step(void)
 	default:
 		if (rng_below(&f.rng, 10) == 0)
 			reconnect();
+		else if (rng_below(&f.rng, 3) == 0)
+			drop_blob();
 		else
 			send_some(SIZE_MAX);
 	}
@@ -276,6 +305,179 @@ START_TEST(keep_sends_what_is_needed_in_order_through_ring_and_spool)
 	keep_acked(f.keep, f.acked);
 	ck_assert(keep_is_empty(f.keep));
 	f.keep = keep_close(f.keep);
+	teardown();
+}
+END_TEST
+
+START_TEST(keep_frees_no_part_of_a_dropped_blob_that_is_being_sent)
+{
+	struct span bytes;
+
+	setup(5);
+	open_keep(RING_BYTES, true);
+	ck_assert_int_eq(keep_blob_begin(f.keep, ++f.next_blob), 0);
+	ck_assert_int_eq(add(0, f.next_blob, 20000), 0);
+	ck_assert_int_eq(keep_unsent(f.keep, &bytes), 0);
+	ck_assert_int_eq(buf_add(&f.wire, bytes.at, 5000), 0);
+	keep_sent(f.keep, 5000); /* the socket was full */
+	keep_blob_dropped(f.keep, f.next_blob);
+	f.dropped[f.next_blob] = true;
+	keep_acked(f.keep, 0);
+	ck_assert(!keep_wants_connection_anew(f.keep));
+	add_record(100);
+	send_some(SIZE_MAX); /* sees that the frame is whole */
+	ck_assert_uint_eq(f.sent_seq, 1);
+	f.acked = 1;
+	keep_acked(f.keep, 1);
+	ck_assert(keep_is_empty(f.keep));
+	ck_assert(keep_wants_connection_anew(f.keep)); /* the daemon holds a part for nobody */
+	keep_rewind(f.keep);
+	ck_assert(!keep_wants_connection_anew(f.keep));
+	f.keep = keep_close(f.keep);
+	teardown();
+}
+END_TEST
+
+/* Sends and begins again while the spool cannot be read. How often that was. */
+static unsigned send_with_errors(unsigned errors_max)
+{
+	unsigned errors = 0;
+
+	reconnect();
+	for (;;) {
+		struct span bytes;
+		int r = keep_unsent(f.keep, &bytes);
+
+		if (r == 0 && bytes.len == 0)
+			return errors;
+		if (r == 0) {
+			ck_assert_int_eq(buf_add(&f.wire, bytes.at, bytes.len), 0);
+			keep_sent(f.keep, bytes.len);
+			continue;
+		}
+		ck_assert_uint_le(++errors, errors_max);
+		buf_clear(&f.wire);
+		keep_rewind(f.keep);
+	}
+}
+
+/* The seqs of what was sent last. */
+static uint64_t count_wire(uint64_t *ret_last)
+{
+	uint64_t count = 0;
+	struct span payload;
+	size_t size;
+
+	while (frame_next(buf_span(&f.wire), RECORD_MAX, &payload, &size) == FRAME_READY) {
+		struct mp m = mp_of(payload);
+		struct mp_value v;
+
+		for (int i = 0; i < 3; i++)
+			ck_assert_int_eq(mp_read(&m, &v), 0);
+		*ret_last = v.natural;
+		count++;
+		buf_drop_front(&f.wire, size);
+	}
+	ck_assert_uint_eq(f.wire.len, 0); /* whole frames */
+	return count;
+}
+
+START_TEST(keep_passes_over_what_it_cannot_read_and_tells_how_many_records_that_were)
+{
+	uint8_t producer[PRODUCER_BYTES];
+	char name[JOURNAL_NAME_MAX];
+	char path[400];
+	uint64_t last = 0;
+	uint64_t lost;
+
+	setup(6);
+	open_keep(RING_BYTES, true);
+	while (f.seq < 2000)
+		add_record(1000);
+	memset(producer, 0xab, sizeof(producer));
+	spool_name(producer, 0, name);
+	(void)snprintf(path, sizeof(path), "%s/%s", f.spool, name);
+	ck_assert_int_eq(truncate(path, 700000), 0); /* a read behind this is an error */
+	ck_assert_uint_le(send_with_errors(6), 5);
+	lost = keep_take_lost(f.keep);
+	ck_assert_uint_gt(lost, 1000);
+	ck_assert_uint_eq(keep_take_lost(f.keep), 0);
+	ck_assert_uint_eq(count_wire(&last) + lost, f.seq);
+	add_record(10); /* goes where it can be read */
+	f.acked = last;
+	keep_acked(f.keep, last);
+	ck_assert_uint_eq(send_with_errors(0), 0);
+	ck_assert_uint_eq(count_wire(&last), 1);
+	ck_assert_uint_eq(last, f.seq);
+	keep_acked(f.keep, f.seq);
+	ck_assert(keep_is_empty(f.keep));
+	f.keep = keep_close(f.keep);
+	teardown();
+}
+END_TEST
+
+/* --- files --- */
+
+static mode_t mode_of(const char *pattern)
+{
+	char command[400];
+	char mode[16] = "";
+	FILE *list;
+
+	(void)snprintf(command, sizeof(command), "stat -c %%a %s/%s", f.dir, pattern);
+	list = popen(command, "r");
+	ck_assert_ptr_nonnull(list);
+	ck_assert_ptr_nonnull(fgets(mode, sizeof(mode), list));
+	(void)pclose(list);
+	return (mode_t)strtoul(mode, NULL, 8);
+}
+
+START_TEST(keep_files_are_readable_to_the_group_whatever_the_umask)
+{
+	mode_t before = umask(077);
+
+	setup(8);
+	open_keep(RING_BYTES, true);
+	while (f.seq < 100)
+		add_record(1000);
+	(void)umask(before);
+	ck_assert_uint_eq(mode_of("journal/*.journal"), 0640);
+	ck_assert_uint_eq(mode_of("spool/*.spool"), 0640);
+	f.keep = keep_close(f.keep);
+	teardown();
+}
+END_TEST
+
+static void *unlock_soon(void *fd)
+{
+	(void)poll(NULL, 0, 30); /* whoever comes first, the claim is made in the end */
+	(void)flock(*(int *)fd, LOCK_UN);
+	return NULL;
+}
+
+START_TEST(keep_file_is_claimed_though_the_daemon_looks_at_it)
+{
+	static const uint8_t header[JOURNAL_HEADER] = {1};
+	char new_path[400];
+	char path[400];
+	pthread_t other;
+	int looking;
+	int fd;
+
+	setup(9);
+	(void)snprintf(path, sizeof(path), "%s/x", f.journal);
+	(void)snprintf(new_path, sizeof(new_path), "%s.new", path);
+	fd = claim_open(new_path);
+	ck_assert_int_ge(fd, 0);
+	looking = open(new_path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(flock(looking, LOCK_EX | LOCK_NB), 0);
+	ck_assert_int_eq(pthread_create(&other, NULL, unlock_soon, &looking), 0);
+	ck_assert_int_eq(claim_finish(fd, new_path, path, header), 0);
+	ck_assert_int_eq(pthread_join(other, NULL), 0);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_int_lt(flock(looking, LOCK_EX | LOCK_NB), 0);
+	(void)close(looking);
+	(void)close(fd);
 	teardown();
 }
 END_TEST
@@ -515,6 +717,11 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, keep_sends_what_is_needed_in_order_through_ring_and_spool, 0, 12);
+	tcase_add_test(tc, keep_frees_no_part_of_a_dropped_blob_that_is_being_sent);
+	tcase_add_test(tc,
+		       keep_passes_over_what_it_cannot_read_and_tells_how_many_records_that_were);
+	tcase_add_test(tc, keep_files_are_readable_to_the_group_whatever_the_umask);
+	tcase_add_test(tc, keep_file_is_claimed_though_the_daemon_looks_at_it);
 	tcase_add_loop_test(tc, keep_of_a_dead_process_is_replayed_whole_by_the_daemon, 0, 12);
 	tcase_add_test(tc, keep_with_a_torn_end_loses_only_the_call_that_did_not_return);
 	tcase_add_test(tc, keep_belongs_to_its_process_while_that_lives);
