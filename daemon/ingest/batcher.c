@@ -30,7 +30,7 @@ static uint64_t *first_of(struct batcher *b, const struct batch *batch)
 /* The batch that fills, with room; NULL when there is none. */
 static struct batch *fillable(struct batcher *b)
 {
-	if (b->open == NULL && b->spare_count > 0) {
+	if (b->open == NULL && b->spare_count > 0 && !b->draining) {
 		b->open = b->spare[--b->spare_count];
 		b->number++;
 		b->open->failures_known = b->failures;
@@ -177,10 +177,23 @@ static void tell_presence(const struct batch *batch, struct presence *presence)
 	}
 }
 
+/* A batch failed: what fills was begun before that was known, and goes the way of those under way.
+ */
+static void drain(struct batcher *b, uint64_t now_ms)
+{
+	b->failures++;
+	if (b->open != NULL)
+		post(b, now_ms);
+	b->draining = b->at_store > 0;
+}
+
 void batcher_take_back(struct batcher *b, struct batch *batch, struct presence *presence)
 {
 	b->at_store--;
-	b->failures += batch->result < 0 && batch->result != -ESTALE;
+	if (batch->result < 0 && batch->result != -ESTALE)
+		drain(b, clock_mono_ms());
+	else if (b->at_store == 0)
+		b->draining = false;
 	if (batch->result == 0) {
 		count(b, batch, clock_mono_ms());
 		tell_presence(batch, presence);

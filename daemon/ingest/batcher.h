@@ -1,6 +1,11 @@
 /* The open batch and when it goes to the store: at once when the store is idle and somebody waits,
  * or it has grown, or 5 ms have passed since the last one went; so a busy socket makes few big
- * commits and a quiet one a prompt small one. Loop thread. */
+ * commits and a quiet one a prompt small one.
+ *
+ * When a batch fails, the sessions in it end, and what was put together before that was known goes
+ * to the store and back (-ESTALE) before anything new fills: a session in it ends then too. Were
+ * its later records stored meanwhile, the earlier ones would be taken for known when they come
+ * again. Loop thread. */
 #pragma once
 
 #include "daemon/base/stats.h"
@@ -22,6 +27,7 @@ struct batcher {
 	unsigned at_store;
 	uint64_t number;   /* of the open batch, from 1 */
 	uint64_t failures; /* of batches, as far as they are back */
+	bool draining;     /* one failed, and those of its time are not all back: none fills */
 	uint64_t last_post_ms;
 	uint64_t first_ns[BATCHES]; /* when the first entry of each came */
 	struct mailbox *store;
@@ -31,7 +37,7 @@ struct batcher {
 void batcher_init(struct batcher *b, struct mailbox *store, struct stats *stats);
 void batcher_done(struct batcher *b);
 
-/* All: 0; -EAGAIN the batch is full, hold and try again when one comes back; -ENOMEM. */
+/* All: 0; -EAGAIN the batch is full or none fills now, hold and try again when one comes back; -ENOMEM. */
 int batcher_hello(struct batcher *b, struct session *s, struct span payload);
 int batcher_add(struct batcher *b, struct session *s, struct batch_entry *e, struct span payload,
 		struct span run);

@@ -165,9 +165,15 @@ void presence_alive(struct presence *p, uint32_t uid, const uint8_t producer[PRO
 		m->away_since_ms = now_ms;
 }
 
-/* Posts `gone` into every run; what cannot be posted now is tried again at the next tick. */
-static void declare_gone(struct presence *p, struct present *m)
+/* Posts `gone` into every run; what cannot be posted now is tried again at the next tick. A run is
+ * left when that is on disk (presence_left); a batch that failed is made up for as for one that
+ * goes away anew. */
+static void declare_gone(struct presence *p, struct present *m, uint64_t now_ms)
 {
+	if (m->runs == NULL) { /* no memory for its name */
+		drop(p, m);
+		return;
+	}
 	for (const struct joined_run *run = m->runs; run != NULL; run = run->next) {
 		int r = ingest_post_gone(p->ingest, m->uid, m->producer, m->producer_id,
 					 (struct span){.at = run->name, .len = run->len});
@@ -177,8 +183,7 @@ static void declare_gone(struct presence *p, struct present *m)
 		log_info("presence", "run=%.*s a producer is gone without finish", (int)run->len,
 			 (const char *)run->name);
 	}
-	drop_runs(m);
-	drop(p, m);
+	m->away_since_ms = now_ms;
 }
 
 void presence_tick(struct presence *p, uint64_t now_ms, uint64_t journals_seen_ms)
@@ -192,7 +197,7 @@ void presence_tick(struct presence *p, uint64_t now_ms, uint64_t journals_seen_m
 			node = node->next;
 			if (!m->connected && now_ms - m->away_since_ms >= p->gone_after_ms &&
 			    journals_seen_ms > m->away_since_ms)
-				declare_gone(p, m);
+				declare_gone(p, m, now_ms);
 		}
 	}
 }
