@@ -405,23 +405,17 @@ int config_set(struct config *c, const char *assignment, char ret_error[CONFIG_E
 	return -EINVAL;
 }
 
-bool config_keep_start(struct config *fresh, const struct config *used, const char **ret_key)
+const char *config_start_change(const struct config *fresh, const struct config *used)
 {
-	bool differs = false;
-
 	for (size_t i = 0; i < OPTIONS; i++) {
 		const struct option *o = &options[i];
 		const char *old = (const char *)used + o->offset;
-		char *new = (char *)fresh + o->offset;
-		size_t size = is_text(o->type) ? CONFIG_TEXT_MAX : sizeof(int64_t);
+		const char *new = (const char *)fresh + o->offset;
+		bool same = is_text(o->type) ? strcmp(old, new) == 0
+					     : memcmp(old, new, sizeof(int64_t)) == 0;
 
-		if (!o->at_start_only || memcmp(old, new, size) == 0)
-			continue;
-		if (!is_text(o->type) || strcmp(old, new) != 0) {
-			*ret_key = differs ? *ret_key : o->name;
-			differs = true;
-		}
-		memcpy(new, old, size);
+		if (o->at_start_only && !same)
+			return o->name;
 	}
-	return differs;
+	return NULL;
 }

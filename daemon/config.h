@@ -56,6 +56,6 @@ int config_read_file(struct config *c, const char *path, char ret_error[CONFIG_E
 int config_read_environment(struct config *c, char ret_error[CONFIG_ERROR_MAX]);
 /* One "section.key=value". 0, or -EINVAL with a sentence. */
 int config_set(struct config *c, const char *assignment, char ret_error[CONFIG_ERROR_MAX]);
-/* After a reload: keys that count at start only get the values in use again, which threads of the
- * daemon may be reading. True when one was to change: *ret_key names the first. */
-bool config_keep_start(struct config *fresh, const struct config *used, const char **ret_key);
+/* After a reload: the first key that counts at start only and is not what it was then; NULL: all
+ * are. */
+const char *config_start_change(const struct config *fresh, const struct config *used);

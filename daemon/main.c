@@ -201,13 +201,14 @@ static void on_reload(void *arg)
 	struct wbxd *d = arg;
 	struct config *fresh = mem_alloc(sizeof(*fresh));
 	char error[CONFIG_ERROR_MAX] = "out of memory";
-	const char *key = "";
+	const char *key;
 
 	systemd_notify("RELOADING=1");
 	if (fresh == NULL || read_config(&d->arguments, fresh, error) < 0) {
 		log_error("config", "%s; the settings in use stay as they are", error);
 	} else {
-		if (config_keep_start(fresh, &d->config, &key))
+		key = config_start_change(fresh, &d->config);
+		if (key != NULL)
 			log_warn("config", "key=%s changes with the next start only", key);
 		d->live = *fresh;
 		apply_live_settings(d);

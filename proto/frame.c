@@ -1,7 +1,10 @@
 /* See frame.h. */
 #include "proto/frame.h"
 
+#include "proto/mp.h"
+
 #include <assert.h>
+#include <errno.h>
 
 enum {
 	BIN8 = 0xc4,
@@ -50,6 +53,22 @@ enum frame_status frame_next(struct span in, size_t max_payload, struct span *re
 	return FRAME_READY;
 }
 
+int frame_parts(struct span payload, struct frame_parts *ret)
+{
+	struct mp m = mp_of(payload);
+	struct mp_value head;
+	struct mp_value kind;
+	struct mp_value seq;
+	struct span body;
+
+	if (mp_read(&m, &head) < 0 || head.type != MP_ARRAY || head.count < 3 ||
+	    mp_read(&m, &kind) < 0 || kind.type != MP_STR || mp_read(&m, &seq) < 0 ||
+	    seq.type != MP_UINT || mp_take(&m, &body) < 0)
+		return -EBADMSG;
+	*ret = (struct frame_parts){.kind = kind.bytes, .seq = seq.natural, .body = body};
+	return 0;
+}
+
 size_t frame_open(struct buf *out, struct pack *ret_pack, const char *kind, uint64_t seq,
 		  size_t pairs)
 {
@@ -67,20 +86,25 @@ size_t frame_open(struct buf *out, struct pack *ret_pack, const char *kind, uint
 	return at;
 }
 
+void frame_set_length(uint8_t head[FRAME_HEAD], size_t len)
+{
+	assert(len <= UINT32_MAX);
+	put_u32(head + 1, (uint32_t)len);
+}
+
 void frame_close(struct buf *out, size_t at)
 {
 	if (out->error != 0)
 		return;
-	assert(out->len >= at + FRAME_HEAD && out->len - at - FRAME_HEAD <= UINT32_MAX);
-	put_u32(out->data + at + 1, (uint32_t)(out->len - at - FRAME_HEAD));
+	assert(out->len >= at + FRAME_HEAD);
+	frame_set_length(out->data + at, out->len - at - FRAME_HEAD);
 }
 
 int frame_add(struct buf *out, struct span payload)
 {
 	uint8_t head[FRAME_HEAD] = {BIN32};
 
-	assert(payload.len <= UINT32_MAX);
-	put_u32(head + 1, (uint32_t)payload.len);
+	frame_set_length(head, payload.len);
 	(void)buf_add(out, head, sizeof(head)); /* the next call reports it */
 	return buf_add(out, payload.at, payload.len);
 }

@@ -22,10 +22,21 @@ enum frame_status {
 enum frame_status frame_next(struct span in, size_t max_payload, struct span *ret_payload,
 			     size_t *ret_size);
 
+/* What a payload holds; borrowed. */
+struct frame_parts {
+	struct span kind;
+	uint64_t seq; /* control requests: the question's id */
+	struct span body;
+};
+/* 0, or -EBADMSG: it is not [string, natural number, anything ...]. */
+int frame_parts(struct span payload, struct frame_parts *ret);
+
 /* Begins a frame [kind, seq, {pairs ...}] at the end of `out` and readies *ret_pack for the pairs;
  * frame_close() with the returned position writes the length. Errors stay in the buf. */
 size_t frame_open(struct buf *out, struct pack *ret_pack, const char *kind, uint64_t seq,
 		  size_t pairs);
+/* The length of a payload that begins in one buffer and goes on elsewhere. */
+void frame_set_length(uint8_t head[FRAME_HEAD], size_t len);
 void frame_close(struct buf *out, size_t at);
 
 /* A frame around a payload that exists already. */

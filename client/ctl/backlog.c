@@ -94,19 +94,7 @@ static char *make_key(const struct backlog *b, struct mp item)
 
 static int rows_grow(struct backlog *b)
 {
-	size_t cap = b->cap == 0 ? 64 : b->cap * 2;
-	struct row *rows;
-
-	if (b->count < b->cap)
-		return 0;
-	if (b->count == ROWS_MAX)
-		return -E2BIG;
-	rows = mem_realloc(b->rows, cap * sizeof(*rows));
-	if (rows == NULL)
-		return -ENOMEM;
-	b->rows = rows;
-	b->cap = cap;
-	return 0;
+	return b->count == ROWS_MAX ? -E2BIG : mem_room(b->rows, b->count, b->cap);
 }
 
 static char *what_of(const struct backlog *b, struct mp item)

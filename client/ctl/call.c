@@ -362,21 +362,10 @@ int call_order(struct call *c, const struct request *q, uint64_t *ret_count)
 
 int call_print(struct call *c)
 {
-	const uint8_t *at = c->out.data;
-	size_t left = c->out.len;
+	int r = buf_write(&c->out, STDOUT_FILENO);
 
-	if (c->out.error != 0)
-		return say_errno("the output", c->out.error);
-	while (left > 0) {
-		ssize_t n = write(STDOUT_FILENO, at, left);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return say_errno("standard output", -errno);
-		at += n;
-		left -= (size_t)n;
-	}
+	if (r < 0)
+		return say_errno(c->out.error != 0 ? "the output" : "standard output", r);
 	buf_clear(&c->out);
 	return CODE_OK;
 }

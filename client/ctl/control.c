@@ -281,41 +281,19 @@ static int next_payload(struct control *c, struct span *ret)
 	}
 }
 
-struct part {
-	struct span kind;
-	uint64_t id;
-	struct span body;
-};
-
-static int read_part(struct span payload, struct part *ret)
-{
-	struct mp m = mp_of(payload);
-	struct mp_value head;
-	struct mp_value kind;
-	struct mp_value id;
-
-	if (mp_read(&m, &head) < 0 || head.type != MP_ARRAY || head.count < 3 ||
-	    mp_read(&m, &kind) < 0 || kind.type != MP_STR || mp_read(&m, &id) < 0 ||
-	    id.type != MP_UINT || mp_take(&m, &ret->body) < 0)
-		return -EBADMSG;
-	ret->kind = kind.bytes;
-	ret->id = id.natural;
-	return 0;
-}
-
 static int take_answer(struct control *c, control_on_item on_item, void *arg,
 		       struct control_answer *ret)
 {
 	for (;;) {
-		struct part part = {0};
+		struct frame_parts part = {0};
 		struct span payload;
 		int r = next_payload(c, &payload);
 
 		if (r == 0)
-			r = read_part(payload, &part);
+			r = frame_parts(payload, &part);
 		if (r < 0)
 			return r;
-		if (part.id != c->id)
+		if (part.seq != c->id)
 			continue; /* of a question that was given up */
 		if (span_is(part.kind, "item")) {
 			r = on_item == NULL ? 0 : on_item(arg, part.body);

@@ -335,26 +335,6 @@ int dead_drop_run(struct call *c)
 
 /* --- export --- */
 
-static int write_all(int fd, const struct buf *bytes)
-{
-	const uint8_t *at = bytes->data;
-	size_t left = bytes->len;
-
-	if (bytes->error != 0)
-		return bytes->error;
-	while (left > 0) {
-		ssize_t n = write(fd, at, left);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += n;
-		left -= (size_t)n;
-	}
-	return 0;
-}
-
 /* One question per letter: only that answer has the bytes. */
 static int export_letters(struct call *c, const struct ids *ids, int fd)
 {
@@ -363,7 +343,7 @@ static int export_letters(struct call *c, const struct ids *ids, int fd)
 
 		if (r != CODE_OK)
 			return r;
-		r = write_all(fd, &c->out);
+		r = buf_write(&c->out, fd);
 		buf_clear(&c->out);
 		if (r < 0)
 			return say_errno(c->words[0], r);

@@ -3,25 +3,13 @@
 
 #include "proto/base/mem.h"
 
-#include <errno.h>
-
-enum {
-	IDS_FIRST_CAP = 64
-};
-
 int ids_add(struct ids *list, uint64_t id)
 {
-	if (list->count == list->cap) {
-		size_t cap = list->cap == 0 ? IDS_FIRST_CAP : list->cap * 2;
-		uint64_t *at = mem_realloc(list->at, cap * sizeof(*at));
+	int r = mem_room(list->at, list->count, list->cap);
 
-		if (at == NULL)
-			return -ENOMEM;
-		list->at = at;
-		list->cap = cap;
-	}
-	list->at[list->count++] = id;
-	return 0;
+	if (r == 0)
+		list->at[list->count++] = id;
+	return r;
 }
 
 void ids_done(struct ids *list)

@@ -4,6 +4,7 @@
 #include "client/ctl/format.h"
 #include "client/ctl/mpjson.h"
 #include "client/ctl/outside.h"
+#include "proto/frame.h"
 #include "proto/mp.h"
 
 #include <errno.h>
@@ -17,28 +18,6 @@ enum {
 	LINE_BYTES_MAX = 64 << 10,
 	JSON_BYTES_MAX = 16 << 20
 };
-
-struct parts {
-	struct span kind;
-	uint64_t seq;
-	struct span body;
-};
-
-static int take_parts(struct span record, struct parts *ret)
-{
-	struct mp m = mp_of(record);
-	struct mp_value head;
-	struct mp_value kind;
-	struct mp_value seq;
-
-	if (mp_read(&m, &head) < 0 || head.type != MP_ARRAY || head.count < 3 ||
-	    mp_read(&m, &kind) < 0 || kind.type != MP_STR || mp_read(&m, &seq) < 0 ||
-	    seq.type != MP_UINT || mp_take(&m, &ret->body) < 0)
-		return -EBADMSG;
-	ret->kind = kind.bytes;
-	ret->seq = seq.natural;
-	return 0;
-}
 
 /* --- values --- */
 
@@ -191,11 +170,11 @@ static void add_body(struct buf *out, struct span body)
 int line_add(struct buf *out, struct span record, size_t columns)
 {
 	auto_buf struct buf line = {0};
-	struct parts parts;
+	struct frame_parts parts;
 	struct span run;
 	struct span body;
 
-	if (take_parts(record, &parts) < 0)
+	if (frame_parts(record, &parts) < 0)
 		return -EBADMSG;
 	buf_init(&line, LINE_BYTES_MAX);
 	run = mp_get_str(mp_of(parts.body), "run");
@@ -223,11 +202,11 @@ int line_add(struct buf *out, struct span record, size_t columns)
 int line_add_json(struct buf *out, int64_t lsn, struct span record)
 {
 	auto_buf struct buf line = {0};
-	struct parts parts;
+	struct frame_parts parts;
 	struct json j;
 	int r;
 
-	if (take_parts(record, &parts) < 0)
+	if (frame_parts(record, &parts) < 0)
 		return -EBADMSG;
 	buf_init(&line, JSON_BYTES_MAX);
 	json_init(&j, &line);

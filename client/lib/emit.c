@@ -45,8 +45,7 @@ static int keep_record(struct wbx *w, size_t at, struct span rest, uint64_t *ret
 		return w->scratch.error;
 	if (len > RECORD_MAX)
 		return -EMSGSIZE;
-	for (unsigned i = 0; i < 4; i++) /* the length, as frame_close() would, but with the rest */
-		w->scratch.data[at + 1 + i] = (uint8_t)(len >> (24 - 8 * i));
+	frame_set_length(w->scratch.data + at, len);
 	pieces[0] = (struct span){.at = w->scratch.data + at, .len = w->scratch.len - at};
 	r = keep_frame(w, pieces, rest.len > 0 ? 2 : 1, w->last_seq + 1, 0);
 	if (r < 0)
@@ -166,8 +165,7 @@ static int keep_part(struct wbx *w, uint64_t blob, uint64_t offset, struct span 
 	if (w->scratch.error != 0)
 		return w->scratch.error;
 	len = w->scratch.len - at - FRAME_HEAD + data.len;
-	for (unsigned i = 0; i < 4; i++)
-		w->scratch.data[at + 1 + i] = (uint8_t)(len >> (24 - 8 * i));
+	frame_set_length(w->scratch.data + at, len);
 	pieces[0] = (struct span){.at = w->scratch.data + at, .len = w->scratch.len - at};
 	return keep_frame(w, pieces, 2, 0, blob);
 }
@@ -236,13 +234,12 @@ int emit_blobs_begin(struct emit_blobs *b, struct wbx *w, const struct wbx_map *
 	b->count = 0;
 	for (size_t i = 0; i < array_len(maps); i++)
 		count += maps[i] == NULL ? 0 : maps[i]->table_count;
-	b->is_locked = count > 0;
+	b->is_locked = false;
 	if (count == 0)
 		return 0;
-	if (count > RECORD_BLOBS_MAX) {
-		b->is_locked = false;
+	if (count > RECORD_BLOBS_MAX)
 		return -E2BIG;
-	}
+	b->is_locked = true;
 	(void)pthread_mutex_lock(&w->blobs);
 	for (size_t i = 0; i < array_len(maps); i++) {
 		for (size_t j = 0; r == 0 && maps[i] != NULL && j < maps[i]->table_count; j++) {

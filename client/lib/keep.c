@@ -163,17 +163,11 @@ static struct live_blob *find_blob(const struct keep *k, uint64_t id)
 
 int keep_blob_begin(struct keep *k, uint64_t blob)
 {
-	if (k->blob_count == k->blob_cap) {
-		size_t want = k->blob_cap == 0 ? 8 : k->blob_cap * 2;
-		struct live_blob *grown = mem_realloc(k->blobs, want * sizeof(*grown));
+	int r = mem_room(k->blobs, k->blob_count, k->blob_cap);
 
-		if (grown == NULL)
-			return -ENOMEM;
-		k->blobs = grown;
-		k->blob_cap = want;
-	}
-	k->blobs[k->blob_count++] = (struct live_blob){.id = blob};
-	return 0;
+	if (r == 0)
+		k->blobs[k->blob_count++] = (struct live_blob){.id = blob};
+	return r;
 }
 
 void keep_blob_named(struct keep *k, uint64_t blob, uint64_t seq)

@@ -97,18 +97,7 @@ static int write_all(int fd, struct iovec *iov, int count, off_t offset)
 /* A place for what the frame needs, before it is written: afterwards nothing may fail. */
 static int reserve_step(struct spool *s)
 {
-	struct spool_step *grown;
-	size_t want;
-
-	if (s->step_count < s->step_cap)
-		return 0;
-	want = s->step_cap == 0 ? 8 : s->step_cap * 2;
-	grown = mem_realloc(s->steps, want * sizeof(*grown));
-	if (grown == NULL)
-		return -ENOMEM;
-	s->steps = grown;
-	s->step_cap = want;
-	return 0;
+	return mem_room(s->steps, s->step_count, s->step_cap);
 }
 
 static void note_frame(struct spool *s, size_t len, uint64_t seq, uint64_t blob)

@@ -6,11 +6,6 @@
 #include <assert.h>
 #include <errno.h>
 
-enum {
-	FIRST_ENTRIES = 64,
-	FIRST_PEERS = 8
-};
-
 void batch_init(struct batch *b)
 {
 	*b = (struct batch){.mail = {.type = MAIL_BATCH}};
@@ -44,28 +39,10 @@ bool batch_is_full(const struct batch *b)
 	return b->entry_count >= BATCH_RECORDS_MAX || b->bytes.len >= BATCH_BYTES_MAX;
 }
 
-/* Makes room for one more of `size` bytes each. */
-static int grow(void **items, size_t count, size_t *cap, size_t first, size_t size)
-{
-	size_t want = *cap == 0 ? first : *cap * 2;
-	void *grown;
-
-	if (count < *cap)
-		return 0;
-	grown = mem_realloc(*items, want * size);
-	if (grown == NULL)
-		return -ENOMEM;
-	*items = grown;
-	*cap = want;
-	return 0;
-}
-
 int batch_add_peer(struct batch *b, const struct batch_peer *peer, unsigned *ret_index)
 {
-	void *items = b->peers;
-	int r = grow(&items, b->peer_count, &b->peer_cap, FIRST_PEERS, sizeof(*b->peers));
+	int r = mem_room(b->peers, b->peer_count, b->peer_cap);
 
-	b->peers = items;
 	if (r < 0)
 		return r;
 	b->peers[b->peer_count] = *peer;
@@ -91,12 +68,10 @@ int batch_add_hello(struct batch *b, unsigned peer, struct span payload)
 
 int batch_add(struct batch *b, const struct batch_entry *e, struct span payload, struct span run)
 {
-	void *items = b->entries;
-	int r = grow(&items, b->entry_count, &b->entry_cap, FIRST_ENTRIES, sizeof(*b->entries));
+	int r = mem_room(b->entries, b->entry_count, b->entry_cap);
 	size_t at = b->bytes.len;
 	struct batch_entry *new;
 
-	b->entries = items;
 	if (r < 0)
 		return r;
 	r = buf_add(&b->bytes, payload.at, payload.len);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 enum {
-	FIRST_CHANGES = 16,
 	CHUNK_BYTES = 16 << 10
 };
 
@@ -88,27 +87,12 @@ static void keep(struct changes *c, struct span *s)
 	s->at = copy;
 }
 
-static int grow(struct changes *c)
-{
-	size_t want = c->cap == 0 ? FIRST_CHANGES : c->cap * 2;
-	struct change *grown;
-
-	if (c->count < c->cap)
-		return 0;
-	grown = mem_realloc(c->items, want * sizeof(*grown));
-	if (grown == NULL)
-		return -ENOMEM;
-	c->items = grown;
-	c->cap = want;
-	return 0;
-}
-
 void changes_add(struct changes *c, const struct change *change)
 {
 	struct change *new;
 
 	if (c->error == 0)
-		c->error = grow(c);
+		c->error = mem_room(c->items, c->count, c->cap);
 	if (c->error != 0)
 		return;
 	new = &c->items[c->count++];

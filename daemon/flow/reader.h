@@ -40,6 +40,12 @@ struct run_info {
 	char server_project[NAME_MAX_BYTES + 1];
 	char parked[256]; /* "": is not */
 };
+/* As W&B names them, or as the user did before W&B has answered. */
+const char *run_entity(const struct run_info *run);
+const char *run_project(const struct run_info *run);
+/* True when text is this run's id, or entity/project/id. */
+bool run_is_called(const struct run_info *run, struct span text);
+
 int reader_run(struct reader *r, int64_t run, struct run_info *ret); /* -ENOENT */
 /* Runs with a number above `after`, rising, up to READER_PAGE of them. */
 typedef int (*reader_on_run)(void *arg, const struct run_info *run);

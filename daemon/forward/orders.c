@@ -28,18 +28,10 @@ static bool may_touch(const struct order *o, uint32_t uid)
 	return o->is_admin || o->uid == uid;
 }
 
-/* A run id, or entity/project/id as W&B or as the user names it. */
-static bool is_called(const struct run_info *run, const char *text)
+/* May it be touched, and is it meant? No run named: all are. */
+static bool is_meant(const struct order *o, const struct run_info *run)
 {
-	char whole[3 * NAME_MAX_BYTES + 4];
-
-	if (strcmp(text, run->name) == 0)
-		return true;
-	(void)snprintf(whole, sizeof(whole), "%s/%s/%s",
-		       run->server_entity[0] != '\0' ? run->server_entity : run->entity,
-		       run->server_project[0] != '\0' ? run->server_project : run->project,
-		       run->name); /* fits */
-	return strcmp(text, whole) == 0;
+	return may_touch(o, run->uid) && (!o->has_run || run_is_called(run, span_of_text(o->run)));
 }
 
 /* Calls act for every open run that is meant and that the asker may touch; their number. */
@@ -52,7 +44,7 @@ static int64_t each_run(const struct order_context *c, const struct order *o,
 	for (size_t i = 0; info != NULL && i < c->run_count; i++) {
 		if (reader_run(c->reader, models_run_id(c->runs[i]), info) < 0)
 			continue;
-		if (!may_touch(o, info->uid) || (o->has_run && !is_called(info, o->run)))
+		if (!is_meant(o, info))
 			continue;
 		act(c->runs[i]);
 		count++;
@@ -194,7 +186,7 @@ static int on_late(void *arg, const struct late_info *late)
 		if (reader_run(l->c->reader, late->run, l->info) < 0)
 			l->is_mine = false;
 		else
-			l->is_mine = may_touch(l->o, l->info->uid) && is_called(l->info, l->o->run);
+			l->is_mine = is_meant(l->o, l->info);
 		if (l->is_mine)
 			changes_add(l->changes, &change);
 	}

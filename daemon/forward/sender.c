@@ -64,21 +64,6 @@ static size_t place_of(const struct sender *s, int64_t id)
 	return low;
 }
 
-static int grow_runs(struct sender *s)
-{
-	size_t cap = s->run_cap == 0 ? 16 : s->run_cap * 2;
-	struct models_run **grown;
-
-	if (s->run_count < s->run_cap)
-		return 0;
-	grown = mem_realloc(s->runs, cap * sizeof(struct models_run *));
-	if (grown == NULL)
-		return -ENOMEM;
-	s->runs = grown;
-	s->run_cap = cap;
-	return 0;
-}
-
 static int on_open_run(void *arg, int64_t id)
 {
 	struct sender *s = arg;
@@ -87,7 +72,8 @@ static int on_open_run(void *arg, int64_t id)
 
 	if (at < s->run_count && models_run_id(s->runs[at]) == id)
 		return 0;
-	run = grow_runs(s) < 0 ? NULL : models_run_new(&s->host, id);
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
+	run = mem_room(s->runs, s->run_count, s->run_cap) < 0 ? NULL : models_run_new(&s->host, id);
 	if (run == NULL)
 		return -ENOMEM; /* the next look tries again */
 	memmove(s->runs + at + 1, s->runs + at, (s->run_count - at) * sizeof(struct models_run *));

@@ -15,22 +15,6 @@ enum {
 	FOLLOW_MS = 1000 /* between looks of one who follows a store that perhaps nobody writes */
 };
 
-static int write_all(int fd, const struct buf *out)
-{
-	size_t at = 0;
-
-	if (out->error != 0)
-		return out->error;
-	while (at < out->len) {
-		ssize_t n = write(fd, out->data + at, out->len - at);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		at += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 /* Waits a moment. True when the peer is still there. */
 static bool peer_waits(int fd)
 {
@@ -47,7 +31,7 @@ static int run_query(int fd, struct query *q, struct reader *reader)
 		buf_clear(&q->out);
 		q->more = q->idle = false;
 		query_step(q, reader);
-		r = write_all(fd, &q->out);
+		r = buf_write(&q->out, fd);
 		if (r == 0 && q->idle && q->more && !peer_waits(fd))
 			return 0;
 	} while (r == 0 && q->more);
@@ -61,7 +45,7 @@ static int refuse(int fd, uint64_t id, const char *code, const char *text)
 
 	buf_init(&out, READ_BYTES);
 	answer_error(&out, id, code, text);
-	r = write_all(fd, &out);
+	r = buf_write(&out, fd);
 	buf_done(&out);
 	return r;
 }

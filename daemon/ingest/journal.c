@@ -59,6 +59,7 @@ static struct scan_entry *place_of_crowd(struct scan_job *j, uint32_t uid)
 static int add_entry(struct scan_job *j, const struct scan_entry *e)
 {
 	struct scan_entry *place = j->count < SCAN_OF_UID_MAX ? NULL : place_of_crowd(j, e->uid);
+	int r;
 
 	if (place != NULL) {
 		*place = *e;
@@ -66,17 +67,10 @@ static int add_entry(struct scan_job *j, const struct scan_entry *e)
 	}
 	if (j->count == SCAN_MAX)
 		return 0; /* of more users than a machine has */
-	if (j->count == j->cap) {
-		size_t want = j->cap == 0 ? 32 : j->cap * 2;
-		struct scan_entry *grown = mem_realloc(j->entries, want * sizeof(*grown));
-
-		if (grown == NULL)
-			return -ENOMEM;
-		j->entries = grown;
-		j->cap = want;
-	}
-	j->entries[j->count++] = *e;
-	return 0;
+	r = mem_room(j->entries, j->count, j->cap);
+	if (r == 0)
+		j->entries[j->count++] = *e;
+	return r;
 }
 
 static void count_dead(struct scan_job *j, const struct stat *st, bool is_spool)

@@ -20,7 +20,7 @@ static void forget(struct parts *p, struct parts_blob *b)
 
 static struct parts_blob *find(const struct parts *p, uint64_t id)
 {
-	for (unsigned i = 0; i < p->count; i++) {
+	for (size_t i = 0; i < p->count; i++) {
 		if (p->blobs[i].id == id)
 			return &p->blobs[i];
 	}
@@ -29,17 +29,10 @@ static struct parts_blob *find(const struct parts *p, uint64_t id)
 
 static int begin(struct parts *p, uint64_t id, struct parts_blob **ret)
 {
-	if (p->count == BLOB_OPEN_MAX)
-		return -EMFILE;
-	if (p->count == p->cap) {
-		unsigned cap = p->cap == 0 ? 4 : p->cap * 2;
-		struct parts_blob *grown = mem_realloc(p->blobs, cap * sizeof(*grown));
+	int r = p->count == BLOB_OPEN_MAX ? -EMFILE : mem_room(p->blobs, p->count, p->cap);
 
-		if (grown == NULL)
-			return -ENOMEM;
-		p->blobs = grown;
-		p->cap = cap;
-	}
+	if (r < 0)
+		return r;
 	*ret = &p->blobs[p->count++];
 	**ret = (struct parts_blob){.id = id};
 	return 0;
@@ -84,7 +77,7 @@ static bool is_named(const struct record *record, const struct parts_blob *b)
 
 void parts_named(struct parts *p, const struct record *record)
 {
-	for (unsigned i = p->count; i > 0; i--) {
+	for (size_t i = p->count; i > 0; i--) {
 		struct parts_blob *b = &p->blobs[i - 1];
 
 		if (b->is_whole && is_named(record, b))

@@ -11,8 +11,8 @@ struct parts_blob;
 /* All zero: none. */
 struct parts {
 	struct parts_blob *blobs;
-	unsigned count;
-	unsigned cap;
+	size_t count;
+	size_t cap;
 };
 
 /* A part of len bytes comes; digest is that of the whole blob with its last part, else .at is NULL.

@@ -55,19 +55,15 @@ int control_request_parse(struct span payload, struct control_request *ret)
 {
 	static const struct mp_limits limits = {
 		.depth = 8, .items = 4096, .keys = 256, .key_bytes = KEY_MAX};
-	struct mp m = mp_of(payload);
-	struct mp check = m;
-	struct mp_value head;
-	struct mp_value verb;
-	struct mp_value id;
+	struct mp check = mp_of(payload);
+	struct frame_parts parts;
 
-	if (mp_skip(&check, &limits) < 0 || mp_left(&check) != 0 || mp_read(&m, &head) < 0 ||
-	    head.type != MP_ARRAY || head.count < 3 || mp_read(&m, &verb) < 0 ||
-	    verb.type != MP_STR || mp_read(&m, &id) < 0 || id.type != MP_UINT ||
-	    mp_take(&m, &ret->body) < 0)
+	if (mp_skip(&check, &limits) < 0 || mp_left(&check) != 0 ||
+	    frame_parts(payload, &parts) < 0)
 		return -EBADMSG;
-	ret->verb = verb_by_name(verb.bytes);
-	ret->id = id.natural;
+	ret->verb = verb_by_name(parts.kind);
+	ret->id = parts.seq;
+	ret->body = parts.body;
 	return 0;
 }
 
@@ -81,29 +77,20 @@ static bool may_see(const struct query *q, uint32_t uid)
 static void pack_run_name(struct pack *p, const struct run_info *run)
 {
 	pack_pair_text(p, "run", run->name);
-	pack_pair_text(p, "project",
-		       run->server_project[0] != '\0' ? run->server_project : run->project);
-	pack_pair_text(p, "entity",
-		       run->server_entity[0] != '\0' ? run->server_entity : run->entity);
-}
-
-/* True when text is this run's id, or entity/project/id. */
-static bool run_is_called(const struct run_info *run, struct span text)
-{
-	char whole[3 * NAME_MAX_BYTES + 4];
-
-	if (span_is(text, run->name))
-		return true;
-	(void)snprintf(whole, sizeof(whole), "%s/%s/%s",
-		       run->server_entity[0] != '\0' ? run->server_entity : run->entity,
-		       run->server_project[0] != '\0' ? run->server_project : run->project,
-		       run->name);
-	return span_is(text, whole);
+	pack_pair_text(p, "project", run_project(run));
+	pack_pair_text(p, "entity", run_entity(run));
 }
 
 static struct span run_argument(const struct query *q)
 {
 	return mp_get_str(mp_of(buf_span(&q->args)), "run");
+}
+
+/* May it be seen, and is it meant? No run named: all are. */
+static bool is_meant(const struct query *q, const struct run_info *run)
+{
+	return may_see(q, run->uid) &&
+	       (run_argument(q).at == NULL || run_is_called(run, run_argument(q)));
 }
 
 /* --- status --- */
@@ -454,11 +441,9 @@ static int on_backlog_stream(void *arg, const struct stream_info *s)
 	size_t at;
 	int r = reader_run(w->reader, stream_run(s->stream), &run);
 
-	if (r == -ENOENT || (r == 0 && !may_see(w->q, run.uid)))
-		return 0;
 	if (r < 0)
-		return r;
-	if (run_argument(w->q).at != NULL && !run_is_called(&run, run_argument(w->q)))
+		return r == -ENOENT ? 0 : r;
+	if (!is_meant(w->q, &run))
 		return 0;
 	at = frame_open(&w->q->out, &p, "item", w->q->id, 14);
 	pack_run_name(&p, &run);
@@ -644,8 +629,7 @@ static int on_dead(void *arg, const struct dead_info *dead)
 	r = reader_run(w->reader, dead->run, &run);
 	if (r < 0 && r != -ENOENT)
 		return r;
-	if (!may_see(q, run.uid) ||
-	    (run_argument(q).at != NULL && !run_is_called(&run, run_argument(q))))
+	if (!is_meant(q, &run))
 		return 0;
 	at = frame_open(&q->out, &p, "item", q->id, 14);
 	pack_pair_int(&p, "id", dead->id);
@@ -717,8 +701,7 @@ static int on_late(void *arg, const struct late_info *late)
 	r = reader_run(w->reader, late->run, &run);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (!may_see(q, run.uid) ||
-	    (run_argument(q).at != NULL && !run_is_called(&run, run_argument(q))))
+	if (!is_meant(q, &run))
 		return 0;
 	at = frame_open(&q->out, &p, "item", q->id, 6);
 	pack_run_name(&p, &run);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	BUF_FIRST_CAP = 256
@@ -143,4 +144,18 @@ const char *buf_text(struct buf *b)
 		return NULL;
 	b->data[b->len] = '\0';
 	return (const char *)b->data;
+}
+
+int buf_write(const struct buf *b, int fd)
+{
+	size_t at = 0;
+
+	while (b->error == 0 && at < b->len) {
+		ssize_t n = write(fd, b->data + at, b->len - at);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return b->error;
 }

@@ -52,6 +52,9 @@ int buf_printf(struct buf *b, const char *format, ...) __attribute__((format(pri
 int buf_vprintf(struct buf *b, const char *format, va_list args)
 	__attribute__((format(printf, 2, 0)));
 
+/* Writes all of it: 0, -errno, or the buf's own error with nothing written. */
+int buf_write(const struct buf *b, int fd);
+
 /* Removes the first len bytes (len <= b->len). */
 void buf_drop_front(struct buf *b, size_t len);
 

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+	FIRST_PLACES = 4 /* of an array that grows */
+};
+
 static _Thread_local unsigned fail_countdown;
 
 static bool must_fail(void)
@@ -25,6 +29,19 @@ void *mem_zalloc(size_t size)
 void *mem_realloc(void *old, size_t size)
 {
 	return must_fail() ? NULL : realloc(old, size == 0 ? 1 : size);
+}
+
+void *mem_room_for(void *items, size_t count, size_t *cap, size_t size)
+{
+	size_t want = *cap == 0 ? FIRST_PLACES : *cap * 2;
+	void *roomy;
+
+	if (count < *cap)
+		return items;
+	roomy = mem_realloc(items, want * size);
+	if (roomy != NULL)
+		*cap = want;
+	return roomy;
 }
 
 void *mem_dup(const void *from, size_t size)

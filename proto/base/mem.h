@@ -2,6 +2,7 @@
  * walk every error path. Thread-safe; the switch counts per thread. Neighbours: everything. */
 #pragma once
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,18 @@ void *mem_dup(const void *from, size_t size) __attribute__((malloc, warn_unused_
 char *mem_strdup(const char *text) __attribute__((malloc, warn_unused_result));
 /* Copies len bytes and ends them with a NUL. */
 char *mem_strndup(const char *text, size_t len) __attribute__((malloc, warn_unused_result));
+
+/* Room for one more than `count` in an array with places for `cap`: 0 and both may have changed, or
+ * -ENOMEM and neither has. Arguments are named more than once. */
+#define mem_room(items, count, cap)                                                                \
+	__extension__({                                                                            \
+		void *roomy_ = mem_room_for((items), (count), &(cap), sizeof(*(items)));           \
+		if (roomy_ != NULL)                                                                \
+			(items) = roomy_;                                                          \
+		roomy_ != NULL ? 0 : -ENOMEM;                                                      \
+	})
+void *mem_room_for(void *items, size_t count, size_t *cap, size_t size)
+	__attribute__((warn_unused_result));
 
 /* Frees p (NULL is fine) and returns NULL: `x = mem_free(x)`. */
 void *mem_free(void *p);

@@ -3,6 +3,7 @@
 #include "tests/lib/suite.h"
 
 #include <string.h>
+#include <unistd.h>
 
 START_TEST(buf_grows_up_to_its_ceiling_and_no_further)
 {
@@ -73,6 +74,51 @@ START_TEST(buf_trim_gives_big_memory_back)
 }
 END_TEST
 
+START_TEST(buf_write_gives_all_of_it_or_an_error)
+{
+	auto_buf struct buf b;
+	char got[16] = "";
+	int ends[2];
+
+	buf_init(&b, 8);
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(buf_add_text(&b, "a word"), 0);
+	ck_assert_int_eq(buf_write(&b, ends[1]), 0);
+	ck_assert_int_eq(read(ends[0], got, sizeof(got)), 6);
+	ck_assert_str_eq(got, "a word");
+	ck_assert_int_eq(buf_add_text(&b, "too much"), -EMSGSIZE);
+	ck_assert_int_eq(buf_write(&b, ends[1]), -EMSGSIZE);
+	b.error = 0;
+	ck_assert_int_eq(buf_write(&b, -1), -EBADF);
+	ck_assert_int_eq(close(ends[0]), 0);
+	ck_assert_int_eq(close(ends[1]), 0);
+}
+END_TEST
+
+START_TEST(mem_room_grows_an_array_or_leaves_it)
+{
+	int *items = NULL;
+	size_t cap = 0;
+
+	for (int i = 0; i < 1000; i++) {
+		size_t had = cap;
+
+		mem_fail_at(1);
+		if ((size_t)i == had) { /* full: this one needs memory */
+			ck_assert_int_eq(mem_room(items, (size_t)i, cap), -ENOMEM);
+			ck_assert_uint_eq(cap, had);
+		}
+		mem_fail_at(0);
+		ck_assert_int_eq(mem_room(items, (size_t)i, cap), 0);
+		ck_assert_uint_gt(cap, (size_t)i);
+		items[i] = i;
+	}
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(items[i], i);
+	(void)mem_free(items);
+}
+END_TEST
+
 START_TEST(utf8_takes_what_rfc_3629_takes)
 {
 	static const struct {
@@ -101,4 +147,5 @@ END_TEST
 
 SUITE_MAIN("buf", buf_grows_up_to_its_ceiling_and_no_further, buf_refuses_lengths_that_would_wrap,
 	   buf_printf_survives_every_allocation_failure, buf_drop_front_keeps_the_rest,
-	   buf_trim_gives_big_memory_back, utf8_takes_what_rfc_3629_takes)
+	   buf_trim_gives_big_memory_back, buf_write_gives_all_of_it_or_an_error,
+	   mem_room_grows_an_array_or_leaves_it, utf8_takes_what_rfc_3629_takes)

@@ -13,47 +13,35 @@ void rows_init(struct rows *r, int64_t merge_max_us)
 	*r = (struct rows){.merge_max_us = merge_max_us};
 }
 
+static void free_rows_done(struct free_rows *rows)
+{
+	for (size_t i = 0; i < rows->count; i++)
+		(void)mem_free(rows->items[i].parts.items);
+	(void)mem_free(rows->items);
+}
+
 void rows_done(struct rows *r)
 {
 	for (size_t i = 0; i < r->producer_count; i++)
 		(void)mem_free(r->producers[i].partial.items);
 	for (size_t i = 0; i < r->open_count; i++)
 		(void)mem_free(r->open[i].parts.items);
-	for (size_t i = 0; i < r->implicit_count; i++)
-		(void)mem_free(r->implicit[i].parts.items);
-	for (size_t i = 0; i < r->late_count; i++)
-		(void)mem_free(r->late[i].parts.items);
+	free_rows_done(&r->implicit);
+	free_rows_done(&r->late);
 	(void)mem_free(r->producers);
 	(void)mem_free(r->open);
-	(void)mem_free(r->implicit);
-	(void)mem_free(r->late);
 	*r = (struct rows){.merge_max_us = r->merge_max_us};
 }
 
 /* --- lists --- */
 
-/* Grows an array by one place, by doubling at powers of two. NULL: no memory, the old one is good.
- */
-static void *grow(void *items, size_t count, size_t size)
-{
-	if (count != 0 && (count & (count - 1)) != 0)
-		return items;
-	return mem_realloc(items, (count == 0 ? 1 : count * 2) * size);
-}
-
 static int parts_add(struct parts *p, struct part part)
 {
-	if (p->count == p->cap) {
-		size_t cap = p->cap == 0 ? 2 : p->cap * 2;
-		struct part *grown = mem_realloc(p->items, cap * sizeof(*grown));
+	int e = mem_room(p->items, p->count, p->cap);
 
-		if (grown == NULL)
-			return -ENOMEM;
-		p->items = grown;
-		p->cap = cap;
-	}
-	p->items[p->count++] = part;
-	return 0;
+	if (e == 0)
+		p->items[p->count++] = part;
+	return e;
 }
 
 static int parts_add_all(struct parts *to, const struct parts *from)
@@ -65,15 +53,13 @@ static int parts_add_all(struct parts *to, const struct parts *from)
 	return 0;
 }
 
-static int free_rows_add(struct free_row **rows, size_t *count, int64_t step, struct parts parts)
+static int free_rows_add(struct free_rows *rows, int64_t step, struct parts parts)
 {
-	struct free_row *grown = grow(*rows, *count, sizeof(*grown));
+	int e = mem_room(rows->items, rows->count, rows->cap);
 
-	if (grown == NULL)
-		return -ENOMEM;
-	*rows = grown;
-	grown[(*count)++] = (struct free_row){.step = step, .parts = parts};
-	return 0;
+	if (e == 0)
+		rows->items[rows->count++] = (struct free_row){.step = step, .parts = parts};
+	return e;
 }
 
 static struct row_producer *find_producer(const struct rows *r, int64_t id)
@@ -88,7 +74,6 @@ static struct row_producer *find_producer(const struct rows *r, int64_t id)
 int rows_join(struct rows *r, int64_t producer, bool is_guest)
 {
 	struct row_producer *p = find_producer(r, producer);
-	struct row_producer *grown;
 
 	if (p != NULL) {
 		p->is_guest &= is_guest;
@@ -96,11 +81,9 @@ int rows_join(struct rows *r, int64_t producer, bool is_guest)
 	}
 	if (r->producer_count == ROWS_PRODUCERS_MAX)
 		return -E2BIG;
-	grown = grow(r->producers, r->producer_count, sizeof(*grown));
-	if (grown == NULL)
+	if (mem_room(r->producers, r->producer_count, r->producer_cap) < 0)
 		return -ENOMEM;
-	r->producers = grown;
-	grown[r->producer_count++] =
+	r->producers[r->producer_count++] =
 		(struct row_producer){.id = producer, .is_guest = is_guest, .is_silent = !is_guest};
 	return 0;
 }
@@ -132,20 +115,17 @@ static struct open_row *find_open(const struct rows *r, int64_t step)
 static int make_open(struct rows *r, int64_t step, struct open_row **ret)
 {
 	size_t at = open_place(r, step);
-	struct open_row *grown;
 
 	if (at < r->open_count && r->open[at].step == step) {
 		*ret = &r->open[at];
 		return 0;
 	}
-	grown = grow(r->open, r->open_count, sizeof(*grown));
-	if (grown == NULL)
+	if (mem_room(r->open, r->open_count, r->open_cap) < 0)
 		return -ENOMEM;
-	r->open = grown;
-	memmove(grown + at + 1, grown + at, (r->open_count - at) * sizeof(*grown));
+	*ret = &r->open[at];
+	memmove(*ret + 1, *ret, (r->open_count - at) * sizeof(**ret));
 	r->open_count++;
-	grown[at] = (struct open_row){.step = step};
-	*ret = &grown[at];
+	**ret = (struct open_row){.step = step};
 	return 0;
 }
 
@@ -165,7 +145,7 @@ static int close_partial(struct rows *r, struct row_producer *p)
 {
 	if (p->partial.count == 0)
 		return 0;
-	if (free_rows_add(&r->implicit, &r->implicit_count, -1, p->partial) < 0)
+	if (free_rows_add(&r->implicit, -1, p->partial) < 0)
 		return -ENOMEM;
 	p->partial = (struct parts){.items = NULL};
 	return 0;
@@ -176,7 +156,7 @@ static int close_partial(struct rows *r, struct row_producer *p)
 static int settle_partial(struct rows *r, struct row_producer *p, int64_t step,
 			  struct open_row *row)
 {
-	bool alone = r->open_count == 1 && r->implicit_count == 0; /* the one is `row` */
+	bool alone = r->open_count == 1 && r->implicit.count == 0; /* the one is `row` */
 
 	if (p->partial.count == 0)
 		return 0;
@@ -193,13 +173,13 @@ static int log_late(struct rows *r, const struct row_call *call)
 {
 	struct parts parts = {.items = NULL};
 
-	for (size_t i = 0; i < r->late_count; i++) {
-		if (r->late[i].step == call->step)
-			return parts_add(&r->late[i].parts, call->part);
+	for (size_t i = 0; i < r->late.count; i++) {
+		if (r->late.items[i].step == call->step)
+			return parts_add(&r->late.items[i].parts, call->part);
 	}
 	if (parts_add(&parts, call->part) < 0)
 		return -ENOMEM;
-	if (free_rows_add(&r->late, &r->late_count, call->step, parts) < 0) {
+	if (free_rows_add(&r->late, call->step, parts) < 0) {
 		(void)mem_free(parts.items);
 		return -ENOMEM;
 	}
@@ -295,12 +275,12 @@ static void pack_parts(struct pack *p, const struct parts *parts)
 	}
 }
 
-static void pack_free_rows(struct pack *p, const struct free_row *rows, size_t count)
+static void pack_free_rows(struct pack *p, const struct free_rows *rows)
 {
-	pack_array(p, count * 2);
-	for (size_t i = 0; i < count; i++) {
-		pack_int(p, rows[i].step);
-		pack_parts(p, &rows[i].parts);
+	pack_array(p, rows->count * 2);
+	for (size_t i = 0; i < rows->count; i++) {
+		pack_int(p, rows->items[i].step);
+		pack_parts(p, &rows->items[i].parts);
 	}
 }
 
@@ -330,9 +310,9 @@ void rows_to_msgpack(const struct rows *r, struct pack *p)
 		pack_parts(p, &r->open[i].parts);
 	}
 	pack_text(p, "implicit");
-	pack_free_rows(p, r->implicit, r->implicit_count);
+	pack_free_rows(p, &r->implicit);
 	pack_text(p, "late");
-	pack_free_rows(p, r->late, r->late_count);
+	pack_free_rows(p, &r->late);
 }
 
 static int read_int(struct mp *at, int64_t *ret)
@@ -434,7 +414,7 @@ static int read_open(struct rows *r, struct mp at)
 	return 0;
 }
 
-static int read_free_rows(struct rows *r, struct mp at, struct free_row **rows, size_t *count)
+static int read_free_rows(struct rows *r, struct mp at, struct free_rows *rows)
 {
 	uint32_t left;
 
@@ -447,9 +427,9 @@ static int read_free_rows(struct rows *r, struct mp at, struct free_row **rows, 
 
 		if (read_int(&at, &step) < 0)
 			return -EBADMSG;
-		if (free_rows_add(rows, count, step, none) < 0)
+		if (free_rows_add(rows, step, none) < 0)
 			return -ENOMEM;
-		e = read_parts(r, &at, &(*rows)[*count - 1].parts);
+		e = read_parts(r, &at, &rows->items[rows->count - 1].parts);
 		if (e < 0)
 			return e;
 	}
@@ -473,8 +453,8 @@ int rows_from_msgpack(struct rows *ret, struct mp map)
 	if (e == 0)
 		e = read_open(ret, mp_of(open));
 	if (e == 0)
-		e = read_free_rows(ret, mp_of(implicit), &ret->implicit, &ret->implicit_count);
+		e = read_free_rows(ret, mp_of(implicit), &ret->implicit);
 	if (e == 0)
-		e = read_free_rows(ret, mp_of(late), &ret->late, &ret->late_count);
+		e = read_free_rows(ret, mp_of(late), &ret->late);
 	return e;
 }

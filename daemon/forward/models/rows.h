@@ -59,17 +59,23 @@ struct free_row {     /* has no number yet */
 	struct parts parts;
 };
 
+struct free_rows { /* in order of arrival */
+	struct free_row *items;
+	size_t count;
+	size_t cap;
+};
+
 struct rows {
 	int64_t next_step; /* the lowest number that is not taken */
 	int64_t merge_max_us;
 	struct row_producer *producers;
 	size_t producer_count;
+	size_t producer_cap;
 	struct open_row *open; /* by step, rising */
 	size_t open_count;
-	struct free_row *implicit; /* in order of arrival */
-	size_t implicit_count;
-	struct free_row *late;
-	size_t late_count;
+	size_t open_cap;
+	struct free_rows implicit;
+	struct free_rows late;
 	size_t held; /* parts in all of them */
 };
 

@@ -53,10 +53,11 @@ static enum row_fate peek_closing(struct rows *r, struct row *ret)
 	struct open_row *first = &r->open[0];
 	bool gap = first->step > r->next_step;
 
-	if (r->late_count > 0)
-		return give_free(ret, &r->late[0], gap ? ROW_READY : ROW_LATE, r->next_step, true);
-	if (r->implicit_count > 0 && gap)
-		return give_free(ret, &r->implicit[0], ROW_READY, r->next_step, false);
+	if (r->late.count > 0)
+		return give_free(ret, &r->late.items[0], gap ? ROW_READY : ROW_LATE, r->next_step,
+				 true);
+	if (r->implicit.count > 0 && gap)
+		return give_free(ret, &r->implicit.items[0], ROW_READY, r->next_step, false);
 	*ret = (struct row){.step = first->step, .parts = &first->parts, .from = ROW_FROM_OPEN};
 	return ROW_READY;
 }
@@ -69,7 +70,7 @@ static bool is_closing(const struct rows *r, const struct open_row *row, int64_t
 		return true;
 	if (row->step < horizon(r, now_us, false))
 		return !somebody_is_silent(r);
-	return r->implicit_count > 0 && row->step < horizon(r, now_us, true);
+	return r->implicit.count > 0 && row->step < horizon(r, now_us, true);
 }
 
 enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret)
@@ -84,21 +85,21 @@ enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret)
 			return peek_closing(r, ret);
 		limit = first->step < limit ? first->step : limit;
 	}
-	if (r->implicit_count > 0 && (r->next_step < limit || too_many)) {
-		if (r->late_count > 0) /* the next row takes the next number: no gap */
-			return give_free(ret, &r->late[0], ROW_LATE, 0, true);
-		return give_free(ret, &r->implicit[0], r->next_step < limit ? ROW_READY : ROW_LATE,
-				 r->next_step, false);
+	if (r->implicit.count > 0 && (r->next_step < limit || too_many)) {
+		if (r->late.count > 0) /* the next row takes the next number: no gap */
+			return give_free(ret, &r->late.items[0], ROW_LATE, 0, true);
+		return give_free(ret, &r->implicit.items[0],
+				 r->next_step < limit ? ROW_READY : ROW_LATE, r->next_step, false);
 	}
-	if (r->late_count > 0 && (rows_are_deserted(r) || too_many))
-		return give_free(ret, &r->late[0], ROW_LATE, 0, true);
+	if (r->late.count > 0 && (rows_are_deserted(r) || too_many))
+		return give_free(ret, &r->late.items[0], ROW_LATE, 0, true);
 	return ROW_NONE;
 }
 
-static void free_rows_drop_first(struct free_row *rows, size_t *count)
+static void free_rows_drop_first(struct free_rows *rows)
 {
-	(void)mem_free(rows[0].parts.items);
-	memmove(rows, rows + 1, --*count * sizeof(*rows));
+	(void)mem_free(rows->items[0].parts.items);
+	memmove(rows->items, rows->items + 1, --rows->count * sizeof(*rows->items));
 }
 
 static void drop_first_open(struct rows *r)
@@ -125,8 +126,8 @@ void rows_pop(struct rows *r, const struct row *row, enum row_fate fate)
 		r->next_step = row->step + 1;
 	switch (row->from) {
 	case ROW_FROM_OPEN: drop_first_open(r); return;
-	case ROW_FROM_IMPLICIT: free_rows_drop_first(r->implicit, &r->implicit_count); return;
-	case ROW_FROM_LATE: free_rows_drop_first(r->late, &r->late_count); return;
+	case ROW_FROM_IMPLICIT: free_rows_drop_first(&r->implicit); return;
+	case ROW_FROM_LATE: free_rows_drop_first(&r->late); return;
 	}
 }
 
@@ -166,10 +167,10 @@ int64_t rows_oldest_lsn(const struct rows *r)
 		oldest = oldest_of(&r->producers[i].partial, oldest);
 	for (size_t i = 0; i < r->open_count; i++)
 		oldest = oldest_of(&r->open[i].parts, oldest);
-	for (size_t i = 0; i < r->implicit_count; i++)
-		oldest = oldest_of(&r->implicit[i].parts, oldest);
-	for (size_t i = 0; i < r->late_count; i++)
-		oldest = oldest_of(&r->late[i].parts, oldest);
+	for (size_t i = 0; i < r->implicit.count; i++)
+		oldest = oldest_of(&r->implicit.items[i].parts, oldest);
+	for (size_t i = 0; i < r->late.count; i++)
+		oldest = oldest_of(&r->late.items[i].parts, oldest);
 	return oldest;
 }
 
@@ -180,7 +181,7 @@ int64_t rows_next_us(const struct rows *r, int64_t now_us)
 	if (r->open_count > 0 && r->open[0].passed_us != 0 &&
 	    r->open[0].passed_us + r->merge_max_us > now_us)
 		next = r->open[0].passed_us + r->merge_max_us;
-	for (size_t i = 0; r->implicit_count > 0 && i < r->producer_count; i++) {
+	for (size_t i = 0; r->implicit.count > 0 && i < r->producer_count; i++) {
 		const struct row_producer *p = &r->producers[i];
 		int64_t idle_us = p->last_us + ROWS_IDLE_US;
 

@@ -210,28 +210,30 @@ static bool wants_plan(const struct models_run *r, bool has_more)
 
 /* Our offsets and step numbers hold while nobody else writes: after a start and after a silence W&B
  * is asked how far it has the run, before the next rows get theirs. */
-static bool must_ask(const struct models_run *r, bool has_more, uint64_t now_ms)
+static bool must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms)
 {
 	bool is_alone = r->is_alone && now_ms < r->heard_ms + 2 * r->host->heartbeat_ms;
 
 	if (is_alone || r->info->state == RUN_NEW || r->info->state == RUN_DONE)
 		return false;
-	return wants_plan(r, has_more) || r->plan->next_offset > r->info->done_offset;
+	return wants_rows || r->plan->next_offset > r->info->done_offset;
 }
 
 /* Idle and free to act. */
 static uint64_t act(struct models_run *r, uint64_t now_ms)
 {
 	bool has_more = run_has_records(r);
+	bool wants_rows;
 	bool ends;
 
 	if (!is_time(r, has_more, now_ms)) /* rows that get ready wait for it, too */
 		return r->posted_ms + r->host->interval_ms;
-	if (must_ask(r, has_more, now_ms)) {
+	wants_rows = wants_plan(r, has_more);
+	if (must_ask(r, wants_rows, now_ms)) {
 		r->request = (struct request){.kind = REQUEST_STATUS};
 		return run_send(r, now_ms);
 	}
-	if (wants_plan(r, has_more)) {
+	if (wants_rows) {
 		run_plan_start(r);
 		return now_ms;
 	}

@@ -129,8 +129,8 @@ struct wire_name run_wire_name(const struct models_run *r)
 	const struct run_info *i = r->info;
 
 	return (struct wire_name){
-		.entity = i->server_entity[0] != '\0' ? i->server_entity : i->entity,
-		.project = i->server_project[0] != '\0' ? i->server_project : i->project,
+		.entity = run_entity(i),
+		.project = run_project(i),
 		.run = i->name,
 	};
 }
