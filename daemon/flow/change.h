@@ -31,6 +31,7 @@ enum change_kind {
 	CHANGE_RUN_SERVER, /* run, text (display name), text2 (server id), text3 (entity), text4
 			      (project) */
 	CHANGE_RUN_EXIT,   /* run, number (exit code) */
+	CHANGE_DEAD_KEEP,  /* number: id: it cannot be sent again, and stays */
 	CHANGE_RUN_PARK,   /* run, text: why; empty: parked no more */
 	CHANGE_DEAD_ADD,   /* run, sink in text, dead */
 	CHANGE_SINK_OK,    /* text (sink), time_us, records */

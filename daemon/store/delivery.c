@@ -32,6 +32,7 @@ enum {
 	SQL_SINK_PAUSE,
 	SQL_DEAD_DROP,
 	SQL_DEAD_RETRY,
+	SQL_DEAD_KEEP,
 	SQL_RUN_OF_DEAD,
 	SQL_LATE_DROP,
 	SQL_COUNT,
@@ -71,9 +72,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_LINES_LSN] = "SELECT min(lsn) FROM line WHERE id >= ?1 AND id < ?2",
 	[SQL_RUN_STATE] = "UPDATE run SET state = ?2, reopened = 0 WHERE id = ?1",
 	[SQL_RUN_MORE] =
-		"UPDATE run SET reopened = 1 WHERE id = ?1 AND "
+		"UPDATE run SET reopened = 1 WHERE id = ?1 AND ("
 		"(SELECT last FROM extent WHERE stream = ?1 * 4 ORDER BY first DESC LIMIT 1) > "
-		"coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4), 0)",
+		"coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4), 0) "
+		"OR EXISTS (SELECT 1 FROM dead WHERE run = ?1 AND retry = 1))",
 	[SQL_RUN_SERVER] = "UPDATE run SET display_name = ?2, server_id = ?3, server_entity = ?4, "
 			   "server_project = ?5 WHERE id = ?1",
 	[SQL_RUN_EXIT] = "UPDATE run SET exit_code = ?2 WHERE id = ?1",
@@ -87,6 +89,7 @@ static const char *const texts[SQL_COUNT] = {
 			   "(name) DO UPDATE SET paused_until_us = ?2",
 	[SQL_DEAD_DROP] = "DELETE FROM dead WHERE id = ?1",
 	[SQL_DEAD_RETRY] = "UPDATE dead SET retry = 1 WHERE id = ?1",
+	[SQL_DEAD_KEEP] = "UPDATE dead SET retry = 0 WHERE id = ?1",
 	[SQL_RUN_OF_DEAD] = "UPDATE run SET reopened = 1 WHERE state = 4 AND id = (SELECT run FROM "
 			    "dead WHERE id = ?1)",
 	[SQL_LATE_DROP] = "DELETE FROM late WHERE run = ?1",
@@ -266,8 +269,9 @@ static int apply_run_state(struct delivery *d, const struct change *c)
 	if (r < 0 || c->state != RUN_DONE)
 		return r;
 	commit_note_done(d->commit, c->run);
-	return run_numbers(d, SQL_RUN_MORE, c->run,
-			   0); /* one may have come since the sender looked */
+	return run_numbers(
+		d, SQL_RUN_MORE, c->run,
+		0); /* a record, or a person's wish, may have come since the sender looked */
 }
 
 static int apply_run_server(struct delivery *d, const struct change *c)
@@ -366,6 +370,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_SINK_OK: return apply_sink_ok(d, c);
 	case CHANGE_SINK_PAUSE: return apply_sink_pause(d, c);
 	case CHANGE_DEAD_RETRY: return apply_dead_retry(d, c);
+	case CHANGE_DEAD_KEEP: return run_numbers(d, SQL_DEAD_KEEP, c->number, 0);
 	case CHANGE_DEAD_DROP: return apply_dead_drop(d, c);
 	case CHANGE_LATE_DROP: return apply_late_drop(d, c);
 	}

@@ -504,6 +504,65 @@ START_TEST(store_closes_the_gap_that_a_dead_line_leaves)
 }
 END_TEST
 
+static int on_open_run(void *arg, int64_t id)
+{
+	*(int64_t *)arg = id;
+	return 0;
+}
+
+static int64_t open_run(struct storebox *b)
+{
+	struct reader *reader = NULL;
+	int64_t id = 0;
+
+	ck_assert_int_eq(reader_open(&reader, b->dir), 0);
+	ck_assert_int_eq(reader_open_runs(reader, on_open_run, &id), 0);
+	ck_assert_ptr_null(reader_close(reader));
+	return id;
+}
+
+/* A person asks for a letter to be sent again while W&B is being told that its run is over. */
+START_TEST(store_opens_a_run_again_whose_letter_was_wanted_while_it_ended)
+{
+	struct storebox b;
+	struct changes *c = list();
+	const struct change done = {.kind = CHANGE_RUN_STATE, .run = 1, .state = RUN_DONE};
+
+	storebox_open(&b);
+	commit_logs(&b, 1);
+	changes_add(c, &(struct change){.kind = CHANGE_CURSOR,
+					.stream = stream_of(1, CLASS_METRICS),
+					.lsn = 1000});
+	changes_add(c, &(struct change){.kind = CHANGE_DEAD_ADD,
+					.run = 1,
+					.text = SPAN_LITERAL("models"),
+					.dead = {.status = 400,
+						 .what = "line",
+						 .reason = SPAN_LITERAL("bad row"),
+						 .body = SPAN_LITERAL("{}")}});
+	changes_add(c, &done);
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	ck_assert_int_eq(open_run(&b), 0); /* a letter that nobody wants keeps none open */
+	changes_reset(c);
+	changes_add(c,
+		    &(struct change){.kind = CHANGE_RUN_STATE, .run = 1, .state = RUN_FINISHING});
+	changes_add(c, &(struct change){.kind = CHANGE_DEAD_RETRY, .number = 1});
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	changes_reset(c);
+	changes_add(c, &done);
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	ck_assert_int_eq(open_run(&b), 1);
+	changes_reset(c);
+	changes_add(c, &(struct change){.kind = CHANGE_DEAD_KEEP, .number = 1});
+	changes_add(c, &done);
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	ck_assert_int_eq(open_run(&b), 0); /* it cannot be sent after all */
+	ck_assert_int_eq(number(&b, "SELECT count(*) FROM dead"), 1);
+	c = changes_free(c);
+	storebox_close(&b);
+}
+END_TEST
+
 /* --- retention --- */
 
 static void confirm_all(struct storebox *b, int64_t run, int64_t lsn, int64_t records)
@@ -739,6 +798,7 @@ SUITE_MAIN("store", store_keeps_what_it_committed, store_drops_duplicates_and_sa
 	   store_forgets_unnamed_blobs_with_their_session_and_at_start,
 	   store_commits_a_list_of_changes_whole_or_not_at_all,
 	   store_closes_the_gap_that_a_dead_line_leaves,
+	   store_opens_a_run_again_whose_letter_was_wanted_while_it_ended,
 	   store_never_gives_an_lsn_twice_even_after_retention_emptied_the_table,
 	   store_retains_while_it_takes_records_and_touches_only_what_is_done,
 	   store_drops_the_blob_file_with_the_last_record_that_names_it,

@@ -114,9 +114,9 @@ void run_commit(struct models_run *r)
 
 /* --- dead letters that a person wants sent again --- */
 
-static void drop_letter(struct models_run *r, const struct dead_info *dead)
+static void settle_letter(struct models_run *r, enum change_kind kind, const struct dead_info *dead)
 {
-	const struct change c = {.kind = CHANGE_DEAD_DROP, .number = dead->id};
+	const struct change c = {.kind = kind, .number = dead->id};
 
 	changes_add(r->changes, &c);
 	r->plan->touched = true;
@@ -147,7 +147,9 @@ static int revive_line(struct models_run *r, const struct dead_info *dead)
 		p->next_offset++;
 		p->lines++;
 		p->line_bytes += text.len;
-		drop_letter(r, dead);
+		settle_letter(r, CHANGE_DEAD_DROP, dead);
+	} else if (e == -EBADMSG) {
+		settle_letter(r, CHANGE_DEAD_KEEP, dead);
 	}
 	buf_done(&text);
 	return e == -EBADMSG ? 0 : e;
@@ -163,7 +165,7 @@ static int on_letter(void *arg, const struct dead_info *dead)
 		return revive_line(r, dead);
 	r->plan->about.dirty |= span_is(dead->what, "config") ? (unsigned)ABOUT_CONFIG : 0;
 	r->plan->summary_dirty |= span_is(dead->what, "summary");
-	drop_letter(r, dead);
+	settle_letter(r, CHANGE_DEAD_DROP, dead);
 	return 0;
 }
 
