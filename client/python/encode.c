@@ -298,6 +298,43 @@ static int encode_table(struct encoder *e, PyObject *o)
 
 /* --- everything else --- */
 
+/* numpy's and torch's truth values are 0 and 1 to whoever asks for a number. */
+static bool is_bool_like(PyObject *o, double number)
+{
+	double off = fabs(number - 0.5);
+	bool may_be = !isless(off, 0.5) && !isgreater(off, 0.5); /* most are neither 0 nor 1 */
+	PyObject *type = may_be ? attribute(o, "dtype") : NULL;
+	PyObject *name = type == NULL ? NULL : PyObject_Str(type);
+	const char *text = name == NULL ? NULL : PyUnicode_AsUTF8AndSize(name, NULL);
+	size_t len = text == NULL ? 0 : strlen(text);
+	bool is_bool = len >= 4 && strcmp(text + len - 4, "bool") == 0; /* bool, torch.bool */
+
+	PyErr_Clear();
+	Py_XDECREF(name);
+	Py_XDECREF(type);
+	return is_bool;
+}
+
+static int encode_real_like(struct encoder *e, PyObject *o, double number)
+{
+	if (is_bool_like(o, number))
+		pack_bool(e->p, number > 0.5);
+	else
+		pack_double(e->p, number);
+	return e->out->error;
+}
+
+static int encode_index_like(struct encoder *e, PyObject *o, PyObject *number)
+{
+	int overflow = 0;
+	long value = PyLong_AsLongAndOverflow(number, &overflow);
+
+	if (overflow != 0 || !is_bool_like(o, (double)value))
+		return encode_int(e, number);
+	pack_bool(e->p, value != 0);
+	return e->out->error;
+}
+
 /* numpy's and torch's numbers, without importing either: what says that it is an index is an
  * integer, what turns into a float is one. */
 static bool encode_number_like(struct encoder *e, PyObject *o, int *ret)
@@ -306,7 +343,7 @@ static bool encode_number_like(struct encoder *e, PyObject *o, int *ret)
 
 	PyErr_Clear();
 	if (number != NULL) {
-		*ret = encode_int(e, number);
+		*ret = encode_index_like(e, o, number);
 		Py_DECREF(number);
 		return true;
 	}
@@ -314,9 +351,8 @@ static bool encode_number_like(struct encoder *e, PyObject *o, int *ret)
 		number = PyNumber_Float(o);
 		PyErr_Clear();
 		if (number != NULL) {
-			pack_double(e->p, PyFloat_AsDouble(number));
+			*ret = encode_real_like(e, o, PyFloat_AsDouble(number));
 			Py_DECREF(number);
-			*ret = e->out->error;
 			return true;
 		}
 	}

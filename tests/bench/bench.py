@@ -23,13 +23,12 @@ from daemon import Daemon
 from measure import (Foreign, await_idle, database_bytes, descendants, disk_bytes, emit, fdatasync_us, memory_mb, percentile, read_times,
                      wandb_rows)
 from process import BUILD, Process, clean_env
+from sdk import sdk_python
 from tap import Box, become_subreaper, pause, until
 from trainer import python_env
 from wandb import KEY, Fake, forwarding, key_file
 
 ROOT = TESTS.parent
-SDK_VENV = ROOT / "build/bench-venv"
-SDK_PACKAGE = "wandb==0.31.0"
 CLIENT = BUILD / "tests/bench_client"
 PATIENCE_S = 120.0
 WRITERS = 8
@@ -38,18 +37,6 @@ KILL_AFTER_S = (1, 4, 8, 16)
 WARM_UP = 50  # calls of each worker before those that count (worker.py)
 
 Found = dict[str, dict[str, list[float]]]  # figure: subject: a value of each round
-
-
-def sdk_python() -> Path:
-    """An interpreter that has the wandb SDK, in an environment of its own."""
-    python = SDK_VENV / "bin/python"
-    stamp = SDK_VENV / SDK_PACKAGE
-    if not stamp.exists():
-        print(f"bench: making {SDK_VENV.relative_to(ROOT)} ({SDK_PACKAGE})", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", SDK_VENV], check=True)
-        subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", SDK_PACKAGE], check=True)
-        stamp.touch()
-    return python
 
 
 def many(count: int, what: str) -> str:

@@ -108,7 +108,19 @@ static const struct story stories[] = {
 	/* the latest of each, nested as in the row */
 	{{"row {'a':1,'b':{'c':'x'}}", "row {'a':2.5}"}, "{\"a\":2.5,\"b\":{\"c\":\"x\"}}"},
 	{{"row {'a':NaN}"}, "{\"a\":NaN}"},
-	{{"row {'a':1}", "row {'a':null}"}, "{}"}, /* a null is no value */
+	{{"row {'a':null}"}, "{}"}, /* a null is no value, and takes none away */
+	{{"row {'a':1}", "row {'a':null}"}, "{\"a\":1}"},
+	{{"row {'a':{'b':1}}", "row {'a':null}"}, "{\"a\":{\"b\":1}}"},
+	/* a map set by hand replaces the one that was there; rows add to it */
+	{{"row {'a':{'b':1}}", "summary {'data':{'a':{'c':2}}}"}, "{\"a\":{\"c\":2}}"},
+	{{"summary {'data':{'a':{'b':1}}}", "summary {'data':{'a':{'c':2},'d':{}}}"},
+	 "{\"a\":{\"c\":2},\"d\":{}}"},
+	{{"summary {'data':{'a':{'b':1}}}", "row {'a':{'c':2}}", "row {'a':{'d':3}}"},
+	 "{\"a\":{\"b\":1,\"c\":2,\"d\":3}}"},
+	{{"summary {'data':{'a':{'b':1,'c':2}}}", "summary {'remove':[['a','c']]}"},
+	 "{\"a\":{\"b\":1}}"},
+	{{"row {'a':{'b':1}}", "summary {'data':{'a':{}}}"}, "{\"a\":{}}"},
+	{{"row {'a':{'b':1}}", "summary {'data':{'a':3}}"}, "{\"a\":3}"},
 	{{"row {'t':{'_type':'table-file','size':5}}"},
 	 "{\"t\":{\"_type\":\"table-file\",\"size\":5}}"},
 	{{"row {'a':1}", "row {'a':{'b':2}}"}, "{\"a\":{\"b\":2}}"},

@@ -152,8 +152,11 @@ int summary_row(struct summary *s, const struct metrics *m, const struct tree *r
 
 	buf_init(&key, RECORD_MAX);
 	for (const struct node *n = tree_next_leaf(row, NULL); r == 0 && n != NULL;
-	     n = tree_next_leaf(row, n))
-		r = update_leaf(s, m, n, &key);
+	     n = tree_next_leaf(row, n)) {
+		if (!node_is_nil(
+			    n)) /* says nothing; the value before it stays, as in W&B's client */
+			r = update_leaf(s, m, n, &key);
+	}
 	buf_done(&key);
 	return r;
 }
@@ -182,13 +185,43 @@ static void clear_node(struct tree *t, struct node *n)
 		st->has_data = false; /* what it tracks stays, as in W&B's client */
 }
 
+/* A map that is set by hand replaces the one that was there; the merge alone would add to it. */
+static int drop_replaced(struct tree *t, struct mp map)
+{
+	struct mp_value head;
+	int r = mp_read(&map, &head);
+
+	if (r < 0 || head.type != MP_MAP)
+		return -EBADMSG;
+	for (uint32_t left = head.count; left > 0; left--) {
+		char room[JSON_DOUBLE_MAX];
+		struct span key;
+		struct span value;
+		struct node *n;
+
+		if (value_take_key(&map, room, &key) < 0 || mp_take(&map, &value) < 0)
+			return -EBADMSG;
+		n = tree_child(t, NULL, key);
+		if (n != NULL && !n->is_leaf)
+			tree_remove(t, n);
+	}
+	return 0;
+}
+
+static int set_values(struct tree *t, struct mp map)
+{
+	int r = drop_replaced(t, map);
+
+	return r < 0 ? r : tree_merge(t, NULL, map, on_set, NULL);
+}
+
 int summary_record(struct summary *s, struct mp body)
 {
 	struct span span;
 	int r = 0;
 
 	if (mp_find_span(body, "data", &span) == 0 && span.at[0] != 0xc0 /* nil */)
-		r = tree_merge(&s->tree, NULL, mp_of(span), on_set, NULL);
+		r = set_values(&s->tree, mp_of(span));
 	if (r < 0 || mp_find_span(body, "remove", &span) < 0)
 		return r;
 	return tree_each_named(&s->tree, span, clear_node);
@@ -281,7 +314,7 @@ static bool print_leaf(struct json *j, const struct node *leaf, enum value_style
 	(void)style;
 	if (st == NULL || st->hidden || !st->has_data)
 		return false;
-	if (st->track == 0 && (leaf->value.len == 0 || leaf->value.data[0] == 0xc0 /* nil */))
+	if (st->track == 0 && node_is_nil(leaf))
 		return false;
 	if (j == NULL)
 		return true;

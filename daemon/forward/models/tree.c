@@ -438,6 +438,11 @@ bool node_number(const struct node *n, double *ret)
 	return true;
 }
 
+bool node_is_nil(const struct node *leaf)
+{
+	return leaf->value.len == 0 || leaf->value.data[0] == 0xc0;
+}
+
 static void print_value(struct json *j, const struct node *leaf, enum value_style style)
 {
 	struct mp m = mp_of(buf_span(&leaf->value));

@@ -69,6 +69,7 @@ struct node *tree_next_leaf(const struct tree *t, const struct node *n);
 void tree_path(const struct node *n, struct buf *ret);
 /* Leaves of a row that are numbers. True and *ret. */
 bool node_number(const struct node *n, double *ret);
+bool node_is_nil(const struct node *leaf);
 
 /* The tree as a JSON object. print writes one leaf (NULL: its value in style). Leaves for which
  * print answers false are left out with branches that hold nothing else. */
