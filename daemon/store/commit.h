@@ -8,7 +8,9 @@
 #include "daemon/store/blob.h"
 
 struct commit {
-	struct db own; /* statements over the store's handle, which is borrowed */
+	struct db own;      /* statements over the store's handle, which is borrowed: commit.c's */
+	struct db own_runs; /* commit_run.c's */
+	struct db own_sums; /* commit_sum.c's */
 	struct blobs *blobs;
 	int64_t next_lsn;
 	struct map producers; /* what the database says, kept while it holds true */

@@ -1,0 +1,273 @@
+/* See commit_parts.h: which run a record belongs to, who is in it, and which names may be runs. */
+#include "daemon/flow/run.h"
+#include "daemon/store/commit_parts.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+#include "proto/base/utf8.h"
+#include "proto/record.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct member {
+	struct map_node node;
+	int64_t producer;
+	int64_t run;
+	size_t name_len;
+	uint8_t name[];
+};
+struct member_key {
+	int64_t producer;
+	struct span name;
+};
+
+enum {
+	SQL_MEMBER_FIND,
+	SQL_MEMBER_PUT,
+	SQL_MEMBER_STATE,
+	SQL_RUN_FIND,
+	SQL_RUN_INSERT,
+	SQL_COUNT,
+};
+static const char *const texts[SQL_COUNT] = {
+	[SQL_MEMBER_FIND] = "SELECT run FROM member WHERE producer = ?1 AND name = ?2",
+	[SQL_MEMBER_PUT] = "INSERT INTO member (producer, name, run, state) VALUES (?1, ?2, ?3, 0) "
+			   "ON CONFLICT (producer, name) DO UPDATE SET state = 0",
+	[SQL_MEMBER_STATE] = "UPDATE member SET state = ?3 WHERE producer = ?1 AND run = ?2",
+	[SQL_RUN_FIND] =
+		"SELECT id FROM run WHERE uid = ?1 AND entity = ?2 AND project = ?3 AND name = ?4",
+	[SQL_RUN_INSERT] = "INSERT INTO run (uid, entity, project, name, created_us) VALUES (?1, "
+			   "?2, ?3, ?4, ?5) RETURNING id",
+};
+
+/* --- who is in which --- */
+
+static bool member_matches(struct map_node *node, const void *key)
+{
+	const struct member *m = container_of(node, struct member, node);
+	const struct member_key *k = key;
+
+	return m->producer == k->producer &&
+	       span_equal((struct span){.at = m->name, .len = m->name_len}, k->name);
+}
+
+static struct member *cached_member(const struct commit *c, const struct member_key *key,
+				    uint64_t hash)
+{
+	struct map_node *node = map_find(&c->members, hash, member_matches, key);
+
+	return node == NULL ? NULL : container_of(node, struct member, node);
+}
+
+static uint64_t member_hash(const struct commit *c, const struct member_key *key)
+{
+	return map_hash(&c->members, key->name.at, key->name.len) ^
+	       map_hash(&c->members, &key->producer, sizeof(key->producer));
+}
+
+static int cache_member(struct commit *c, const struct member_key *key, int64_t run)
+{
+	struct member *m = mem_alloc(sizeof(*m) + key->name.len);
+	int r;
+
+	if (m == NULL)
+		return -ENOMEM;
+	m->producer = key->producer;
+	m->run = run;
+	m->name_len = key->name.len;
+	memcpy(m->name, key->name.at, key->name.len);
+	r = map_add(&c->members, &m->node, member_hash(c, key));
+	if (r < 0)
+		(void)mem_free(m);
+	return r;
+}
+
+/* 0 and the run, or -ENOENT: the producer did not open one of that name. */
+static int find_member(struct commit *c, const struct member_key *key, int64_t *ret_run)
+{
+	struct member *m = cached_member(c, key, member_hash(c, key));
+	sqlite3_stmt *s;
+	int r;
+
+	if (m != NULL) {
+		*ret_run = m->run;
+		return 0;
+	}
+	s = db_stmt(&c->own_runs, SQL_MEMBER_FIND);
+	db_bind_int(s, 1, key->producer);
+	db_bind_text(s, 2, key->name);
+	r = db_step(s);
+	if (r != 1)
+		return r < 0 ? r : -ENOENT;
+	*ret_run = db_column_int(s, 0);
+	r = db_run(s);
+	return r < 0 ? r : cache_member(c, key, *ret_run);
+}
+
+/* --- opening and leaving --- */
+
+/* W&B puts these into paths; none of them may bring a path of its own. */
+static bool name_is_clean(struct span name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		if (name.at[i] < 0x20 || name.at[i] == 0x7f ||
+		    strchr("/\\#?%:", name.at[i]) != NULL)
+			return false;
+	}
+	return name.len > 0 && name.len <= NAME_MAX_BYTES && utf8_valid(name);
+}
+
+static int find_or_make_run(struct commit *c, uint32_t uid, struct span entity, struct span project,
+			    struct span name, int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_RUN_FIND);
+	int r;
+
+	for (int turn = 0; turn < 2; turn++) {
+		db_bind_int(s, 1, uid);
+		db_bind_text(s, 2, entity);
+		db_bind_text(s, 3, project);
+		db_bind_text(s, 4, name);
+		if (turn == 1)
+			db_bind_int(s, 5, (int64_t)clock_wall_us());
+		r = db_step(s);
+		if (r == 1) {
+			*ret = db_column_int(s, 0);
+			return db_run(s);
+		}
+		if (r < 0)
+			return r;
+		s = db_stmt(&c->own_runs, SQL_RUN_INSERT);
+	}
+	return -EIO;
+}
+
+/* `run` and `attach`: opens the run for this producer. The entry is rejected when it may not. */
+static int open_run(struct commit *c, const struct batch *b, struct batch_entry *e,
+		    struct producer *p, int64_t *ret_run)
+{
+	struct record record;
+	struct record_fault fault;
+	struct span project;
+	struct span entity;
+	struct member_key key = {.producer = p->id};
+	sqlite3_stmt *s;
+	int64_t before;
+	int r;
+
+	(void)record_parse(batch_bytes(b, e->at, e->len), &record,
+			   &fault); /* ingest took it, so it parses */
+	project = mp_get_str(mp_of(record.body), "project");
+	entity = mp_get_str(mp_of(record.body), "entity");
+	key.name = record.run;
+	if (!name_is_clean(record.run) || !name_is_clean(project) ||
+	    (entity.len != 0 && !name_is_clean(entity))) {
+		commit_reject(e, "bad_field",
+			      "run id, project and entity must not hold / \\ # ? % : or control "
+			      "characters");
+		return 0;
+	}
+	r = find_member(c, &key, &before);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == -ENOENT && p->run_count >= RUNS_PER_PRODUCER_MAX) {
+		commit_reject(e, "too_many_runs", "one process may open 256 runs");
+		return 0;
+	}
+	if (find_or_make_run(c, b->peers[e->peer].uid, entity, project, record.run, ret_run) < 0)
+		return -EIO;
+	if (r == 0 && before != *ret_run) {
+		commit_reject(e, "bad_field",
+			      "this process has a run of that id open in another project");
+		return 0;
+	}
+	if (r == -ENOENT) {
+		p->run_count++;
+		r = cache_member(c, &key, *ret_run);
+		if (r < 0)
+			return r;
+	}
+	s = db_stmt(&c->own_runs, SQL_MEMBER_PUT);
+	db_bind_int(s, 1, p->id);
+	db_bind_text(s, 2, key.name);
+	db_bind_int(s, 3, *ret_run);
+	return db_run(s);
+}
+
+/* A call may belong to no run; its project's run with the empty name then stands for "none". */
+static int run_of_stray(struct commit *c, const struct batch *b, struct batch_entry *e,
+			int64_t *ret_run)
+{
+	struct record record;
+	struct record_fault fault;
+	struct span project;
+	struct span entity;
+
+	(void)record_parse(batch_bytes(b, e->at, e->len), &record,
+			   &fault); /* ingest took it, so it parses */
+	project = mp_get_str(mp_of(record.body), "project");
+	entity = mp_get_str(mp_of(record.body), "entity");
+	if (!name_is_clean(project) || (entity.len != 0 && !name_is_clean(entity))) {
+		commit_reject(e, "missing_field", "a call without `run` needs a `project`");
+		return 0;
+	}
+	return find_or_make_run(c, b->peers[e->peer].uid, entity, project, SPAN_LITERAL(""),
+				ret_run);
+}
+
+static int leave_run(struct commit *c, const struct batch_entry *e, int64_t producer, int64_t run)
+{
+	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_MEMBER_STATE);
+
+	db_bind_int(s, 1, producer);
+	db_bind_int(s, 2, run);
+	db_bind_int(s, 3, e->kind == KIND_FINISH ? MEMBER_FINISHED : MEMBER_GONE);
+	return db_run(s);
+}
+
+int commit_find_run(struct commit *c, const struct batch *b, struct batch_entry *e,
+		    struct producer *p, int64_t *ret_run)
+{
+	struct member_key key = {.producer = p->id, .name = batch_bytes(b, e->run_at, e->run_len)};
+	int r;
+
+	if (e->kind == KIND_RUN || e->kind == KIND_ATTACH)
+		return open_run(c, b, e, p, ret_run);
+	if (e->run_len == 0)
+		return run_of_stray(c, b, e, ret_run);
+	r = find_member(c, &key, ret_run);
+	if (r == -ENOENT) {
+		commit_reject(
+			e, "unknown_run",
+			"this process opened no run of that id (`run` or `attach` comes first)");
+		return 0;
+	}
+	if (r == 0 && (e->kind == KIND_FINISH || e->kind == KIND_GONE))
+		r = leave_run(c, e, p->id, *ret_run);
+	return r;
+}
+
+/* --- life --- */
+
+void commit_runs_forget(struct commit *c)
+{
+	struct map_node *node;
+
+	while ((node = map_pop(&c->members)) != NULL)
+		(void)mem_free(container_of(node, struct member, node));
+}
+
+int commit_runs_open(struct commit *c)
+{
+	int r = db_prepare(&c->own_runs, texts, SQL_COUNT);
+
+	return r < 0 ? r : map_init(&c->members);
+}
+
+void commit_runs_close(struct commit *c)
+{
+	commit_runs_forget(c);
+	map_done(&c->members);
+	c->own_runs.handle = NULL; /* db's to close */
+	db_close(&c->own_runs);
+}
