@@ -1,0 +1,26 @@
+/* The inside of a query, for query.c (requests, the job), query_status.c and query_list.c alone.
+ * Worker thread, or the only one of `wbxd --answer`. */
+#pragma once
+
+#include "daemon/ingest/query.h"
+#include "proto/pack.h"
+
+/* --- query.c --- */
+/* Who asks may see what belongs to uid. */
+bool query_may_see(const struct query *q, uint32_t uid);
+/* Three pairs: run, project, entity. */
+void query_pack_run_name(struct pack *p, const struct run_info *run);
+
+/* Each of the following adds a slice of its answer to q->out, and says in q->more and q->idle how
+ * it goes on. 0, or -errno: then what is in q->out does not count. */
+
+/* --- query_status.c --- */
+int query_status(struct query *q, struct reader *reader);
+
+/* --- query_list.c --- */
+int query_backlog(struct query *q, struct reader *reader);
+int query_runs(struct query *q, struct reader *reader);
+int query_tail(struct query *q, struct reader *reader);
+int query_dead_list(struct query *q, struct reader *reader);
+int query_dead_show(struct query *q, struct reader *reader);
+int query_late_list(struct query *q, struct reader *reader);

@@ -1,0 +1,347 @@
+/* See query_parts.h: `status`, one frame of facts from the stats and the store. */
+#include "daemon/ingest/query_parts.h"
+#include "proto/base/clock.h"
+#include "proto/frame.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- what waits, by sink --- */
+
+/* What waits for a sink, summed over streams. */
+struct sink_sum {
+	int64_t waiting;
+	int64_t bytes;
+	int64_t oldest_us;
+	int64_t delivered_bytes;
+};
+
+struct sums {
+	const struct query *q;
+	struct reader *reader;
+	struct sink_sum sinks[SINK_COUNT];
+};
+
+static void add_waiting(struct sink_sum *sum, int64_t waiting, int64_t bytes, int64_t oldest_us)
+{
+	if (waiting <= 0)
+		return;
+	sum->waiting += waiting;
+	sum->bytes += bytes;
+	if (sum->oldest_us == 0 || (oldest_us != 0 && oldest_us < sum->oldest_us))
+		sum->oldest_us = oldest_us;
+}
+
+static int sum_stream(void *arg, const struct stream_info *s)
+{
+	static const enum sink_id sinks[CLASS_COUNT] = {
+		[CLASS_METRICS] = SINK_MODELS,
+		[CLASS_BULK] = SINK_ARTIFACTS,
+		[CLASS_TRACES] = SINK_WEAVE,
+		[CLASS_REST] = SINK_MODELS,
+	};
+	struct sums *sums = arg;
+	enum record_class class = stream_class(s->stream);
+
+	add_waiting(&sums->sinks[sinks[class]], s->waiting, s->waiting_bytes, s->oldest_us);
+	if (class == CLASS_METRICS)
+		add_waiting(&sums->sinks[SINK_ARTIFACTS], s->waiting_blobs, s->waiting_blob_bytes,
+			    s->oldest_us);
+	return 0;
+}
+
+/* Milliseconds since, or -1 for never. */
+static int64_t ago(uint64_t now_ms, uint64_t then_ms)
+{
+	return then_ms == 0 ? -1 : (int64_t)(now_ms - then_ms);
+}
+
+static void pack_sink(struct pack *p, const struct query *q, enum sink_id id,
+		      const struct sink_sum *sum, const struct sink_info *stored, uint64_t now_ms)
+{
+	struct stats *stats = q->facts.stats;
+	struct sink_board board = {.mood = id == SINK_MODELS ? MOOD_UNTRIED : MOOD_STORED_ONLY};
+
+	if (stats != NULL)
+		stats_get_sink(stats, id, &board);
+	pack_map(p, 18);
+	pack_pair_text(p, "name", sink_name(id));
+	pack_pair_text(p, "state", sink_mood_name(board.mood));
+	pack_pair_int(p, "state_ms", ago(now_ms, board.since_ms));
+	pack_pair_int(p, "waiting", sum->waiting);
+	pack_pair_int(p, "waiting_bytes", sum->bytes);
+	pack_pair_uint(p, "in_flight", board.in_flight);
+	pack_pair_int(p, "oldest_us", sum->oldest_us);
+	pack_pair_int(p, "next_try_ms",
+		      board.next_try_ms == 0       ? -1
+		      : board.next_try_ms > now_ms ? (int64_t)(board.next_try_ms - now_ms)
+						   : 0);
+	pack_pair_uint(p, "tries", board.tries);
+	pack_pair_double(p, "sent_per_s", stats == NULL ? 0 : rate_per_s(&stats->sent[id], now_ms));
+	pack_pair_double(p, "retries_per_s",
+			 stats == NULL ? 0 : rate_per_s(&stats->retries[id], now_ms));
+	pack_pair_int(p, "last_ok_us", stored->last_ok_us);
+	pack_pair_int(p, "sent", stored->sent);
+	pack_pair_int(p, "paused_until_us", stored->paused_until_us);
+	pack_pair_int(p, "http", board.http_status);
+	pack_pair_uint(p, "spacing_ms", board.spacing_ms);
+	pack_pair_uint(p, "retry_after_ms", board.retry_after_ms);
+	pack_pair_text(p, "error", board.last_error);
+}
+
+static int pack_sinks(struct pack *p, const struct sums *sums, uint64_t now_ms)
+{
+	pack_text(p, "sinks");
+	pack_array(p, SINK_COUNT);
+	for (unsigned i = 0; i < SINK_COUNT; i++) {
+		struct sink_info stored = {0};
+		int r = sums->reader == NULL
+				? 0
+				: reader_sink(sums->reader, sink_name((enum sink_id)i), &stored);
+
+		if (r < 0)
+			return r;
+		pack_sink(p, sums->q, (enum sink_id)i, &sums->sinks[i], &stored, now_ms);
+	}
+	return 0;
+}
+
+/* --- the daemon and its store --- */
+
+static void pack_store(struct pack *p, const struct query *q, const struct store_totals *t)
+{
+	struct stats *stats = q->facts.stats;
+	char fault[200] = "";
+
+	if (stats != NULL)
+		stats_get_store_fault(stats, fault, sizeof(fault));
+	pack_text(p, "store");
+	pack_map(p, 15);
+	pack_pair_text(p, "dir", q->facts.store_dir);
+	pack_pair_int(p, "database_bytes", t->database_bytes);
+	pack_pair_int(p, "wal_bytes", t->wal_bytes);
+	pack_pair_int(p, "blob_bytes", t->blob_bytes);
+	pack_pair_uint(p, "used_bytes",
+		       stats == NULL ? (uint64_t)(t->database_bytes + t->blob_bytes)
+				     : atomic_load(&stats->store_bytes));
+	pack_pair_int(p, "limit_bytes", q->facts.limit_bytes);
+	pack_pair_int(p, "reserve_bytes", q->facts.reserve_bytes);
+	pack_pair_uint(p, "disk_free_bytes",
+		       stats == NULL ? 0 : atomic_load(&stats->disk_free_bytes));
+	pack_pair_uint(p, "disk_total_bytes",
+		       stats == NULL ? 0 : atomic_load(&stats->disk_total_bytes));
+	pack_pair_int(p, "space", stats == NULL ? SPACE_FINE : atomic_load(&stats->space));
+	pack_pair_text(p, "fault", fault);
+	pack_pair_int(p, "dead", t->dead);
+	pack_pair_int(p, "dead_bytes", t->dead_bytes);
+	pack_pair_int(p, "late", t->late);
+	pack_pair_int(p, "commit_failures",
+		      stats == NULL ? 0 : (int64_t)stats_get(stats, COUNT_COMMIT_FAILURES));
+}
+
+static void pack_ingest(struct pack *p, const struct query *q, const struct store_totals *t,
+			uint64_t now_ms)
+{
+	struct stats *s = q->facts.stats;
+
+	pack_text(p, "ingest");
+	if (s == NULL) {
+		pack_map(p, 3);
+		pack_pair_int(p, "rejected_ever", t->rejected);
+		pack_pair_int(p, "refused_ever", t->refused);
+		pack_pair_int(p, "lost_ever", t->lost);
+		return;
+	}
+	pack_map(p, 18);
+	pack_pair_int(p, "rejected_ever", t->rejected);
+	pack_pair_int(p, "refused_ever", t->refused);
+	pack_pair_int(p, "lost_ever", t->lost);
+	pack_pair_uint(p, "clients", stats_get(s, COUNT_CONNECTIONS));
+	pack_pair_uint(p, "users", stats_get(s, COUNT_USERS));
+	pack_pair_double(p, "records_per_s", rate_per_s(&s->records, now_ms));
+	pack_pair_double(p, "bytes_per_s", rate_per_s(&s->record_bytes, now_ms));
+	pack_pair_double(p, "refused_per_s", rate_per_s(&s->refused, now_ms));
+	pack_pair_uint(p, "records", stats_get(s, COUNT_RECORDS));
+	pack_pair_uint(p, "duplicates", stats_get(s, COUNT_DUPLICATES));
+	pack_pair_uint(p, "replayed", stats_get(s, COUNT_REPLAYED));
+	pack_pair_double(p, "ack_p50_ms", latency_quantile(&s->ack, now_ms, 0.5) / 1e6);
+	pack_pair_double(p, "ack_p99_ms", latency_quantile(&s->ack, now_ms, 0.99) / 1e6);
+	pack_pair_uint(p, "refused_since_us", stats_get_refusing(s));
+	pack_pair_uint(p, "refused_metrics", stats_get(s, COUNT_REFUSED_METRICS));
+	pack_pair_uint(p, "refused_bulk", stats_get(s, COUNT_REFUSED_BULK));
+	pack_pair_uint(p, "refused_traces", stats_get(s, COUNT_REFUSED_TRACES));
+	pack_pair_uint(p, "refused_rest", stats_get(s, COUNT_REFUSED_REST));
+}
+
+static void pack_account(struct pack *p, const struct query *q)
+{
+	struct sink_board board = {.mood = MOOD_UNTRIED};
+
+	if (q->facts.stats != NULL)
+		stats_get_sink(q->facts.stats, SINK_MODELS, &board);
+	pack_text(p, "account");
+	pack_map(p, 3);
+	pack_pair_text(p, "base_url", q->facts.base_url);
+	pack_pair_text(p, "user", board.user);
+	pack_pair_text(p, "key_tail", board.key_tail);
+}
+
+static void pack_runs_sum(struct pack *p, const struct store_totals *t)
+{
+	pack_text(p, "runs");
+	pack_map(p, RUN_STATES + 1);
+	for (unsigned i = 0; i < RUN_STATES; i++)
+		pack_pair_int(p, run_state_name((enum run_state)i), t->runs[i]);
+	pack_pair_int(p, "parked", t->parked);
+}
+
+/* --- what a person should know of --- */
+
+/* Lists whose length is known only at their end are packed apart. */
+struct packed_list {
+	const struct query *q;
+	struct reader *reader;
+	struct buf bytes;
+	struct pack p;
+	size_t count;
+};
+enum {
+	LIST_MAX = 8
+};
+
+static void list_init(struct packed_list *l, const struct query *q, struct reader *reader)
+{
+	l->q = q;
+	l->reader = reader;
+	l->count = 0;
+	buf_init(&l->bytes, 64 << 10);
+	pack_init(&l->p, &l->bytes);
+}
+
+static void pack_list(struct pack *p, const char *key, struct packed_list *l)
+{
+	pack_text(p, key);
+	pack_array(p, l->count);
+	pack_raw(p, buf_span(&l->bytes));
+	buf_done(&l->bytes);
+}
+
+static int on_dead_group(void *arg, const struct dead_group *g)
+{
+	struct packed_list *l = arg;
+	struct run_info run = {.name = ""};
+	int r = reader_run(l->reader, g->run, &run);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	pack_map(&l->p, 5);
+	pack_pair_int(&l->p, "count", g->count);
+	pack_pair_int(&l->p, "status", g->status);
+	pack_pair_str(&l->p, "sink", g->sink);
+	pack_pair_str(&l->p, "reason",
+		      query_may_see(l->q, run.uid) ? g->reason : SPAN_LITERAL("(of another user)"));
+	pack_pair_text(&l->p, "run", query_may_see(l->q, run.uid) ? run.name : "");
+	l->count++;
+	return 0;
+}
+
+/* Runs that a person should know of: parked, or finishing while files wait. */
+static int on_notable_run(void *arg, const struct run_info *run)
+{
+	struct packed_list *l = arg;
+	bool notable = run->parked[0] != '\0' ||
+		       (run->state == RUN_FINISHING && run->uploads > 0) || run->late > 0;
+
+	if (!notable || !query_may_see(l->q, run->uid))
+		return 0;
+	if (l->count == LIST_MAX)
+		return 1;
+	pack_map(&l->p, 7);
+	query_pack_run_name(&l->p, run);
+	pack_pair_text(&l->p, "state", run_state_name(run->state));
+	pack_pair_text(&l->p, "parked", run->parked);
+	pack_pair_int(&l->p, "uploads", run->uploads);
+	pack_pair_int(&l->p, "late", run->late);
+	l->count++;
+	return 0;
+}
+
+static int pack_notable(struct pack *p, const struct query *q, struct reader *reader)
+{
+	struct packed_list dead;
+	struct packed_list runs;
+	int r;
+
+	list_init(&dead, q, reader);
+	list_init(&runs, q, reader);
+	r = reader == NULL ? 0 : reader_dead_groups(reader, on_dead_group, &dead);
+	if (r == 0 && reader != NULL)
+		r = reader_notable_runs(reader, on_notable_run, &runs);
+	pack_list(p, "dead", &dead);
+	pack_list(p, "notable", &runs);
+	return r < 0 ? r : 0;
+}
+
+/* --- the answer --- */
+
+static int pack_status(struct pack *p, struct sums *sums, const struct store_totals *t)
+{
+	const struct query *q = sums->q;
+	uint64_t now_ms = clock_mono_ms();
+	char host[NAME_MAX_BYTES] = "";
+	int r;
+
+	(void)gethostname(host, sizeof(host) - 1); /* an empty name is displayed as such */
+	pack_pair_uint(p, "schema", 1);
+	pack_pair_uint(p, "time_us", clock_wall_us());
+	pack_pair_text(p, "host", host);
+	pack_pair_text(p, "version", q->facts.version);
+	pack_pair_bool(p, "running", q->facts.stats != NULL);
+	pack_pair_int(p, "pid", q->facts.pid);
+	pack_pair_uint(p, "up_ms",
+		       q->facts.stats == NULL ? 0 : now_ms - q->facts.stats->started_ms);
+	pack_pair_uint(p, "spool_producers", q->facts.left.producers);
+	pack_pair_uint(p, "spool_bytes", q->facts.left.bytes);
+	pack_pair_int(p, "spool_oldest_us", q->facts.left.oldest_us);
+	pack_pair_uint(p, "spool_bad", q->facts.left.bad);
+	pack_pair_uint(p, "spool_unreadable", q->facts.left.unreadable);
+	pack_store(p, q, t);
+	pack_ingest(p, q, t, now_ms);
+	pack_account(p, q);
+	pack_runs_sum(p, t);
+	r = pack_sinks(p, sums, now_ms);
+	return r < 0 ? r : pack_notable(p, q, sums->reader);
+}
+
+/* The daemon knows what is wrong with its store. */
+static bool has_fault(const struct query *q)
+{
+	char fault[200] = "";
+
+	if (q->facts.stats != NULL)
+		stats_get_store_fault(q->facts.stats, fault, sizeof(fault));
+	return fault[0] != '\0';
+}
+
+int query_status(struct query *q, struct reader *reader)
+{
+	struct sums sums = {.q = q, .reader = reader};
+	struct store_totals totals = {0};
+	struct pack p;
+	size_t at;
+	int r = reader_totals(reader, &totals);
+
+	if (r == 0)
+		r = reader_waiting_streams(reader, sum_stream, &sums);
+	if (r < 0 && !has_fault(q))
+		return r;
+	if (r < 0) { /* what is wrong is told all the same */
+		sums = (struct sums){.q = q};
+		totals = (struct store_totals){0};
+	}
+	at = frame_open(&q->out, &p, "done", q->id, 19);
+	r = pack_status(&p, &sums, &totals);
+	frame_close(&q->out, at);
+	return r;
+}
