@@ -1,20 +1,13 @@
 /* See ingest.h. One turn of the loop: sockets are read into the open batch, mails of other threads
  * are taken, what is due is posted. */
-#include "daemon/ingest/ingest.h"
-
 #include "daemon/base/log.h"
 #include "daemon/flow/change.h"
-#include "daemon/ingest/batcher.h"
 #include "daemon/ingest/conn.h"
 #include "daemon/ingest/control.h"
-#include "daemon/ingest/listener.h"
-#include "daemon/ingest/loop.h"
-#include "daemon/ingest/presence.h"
+#include "daemon/ingest/ingest_parts.h"
 #include "daemon/ingest/replay.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
-#include "proto/mp.h"
-#include "proto/pack.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -26,58 +19,10 @@
 #include <unistd.h>
 
 enum {
-	READ_BYTES = 64 << 10,
-	READ_BYTES_TIGHT = 4 << 10, /* while the budget for unfinished frames is used up */
 	TICK_MS = 1000,
 	STOP_MS = 1000,
 	END_CHECK_MS = 2,
 	JOURNAL_DIR_MODE = 03733,
-};
-
-enum ingest_state {
-	INGEST_NEW,
-	INGEST_RUNNING,
-	INGEST_STOPPING,
-	INGEST_CLOSING,
-	INGEST_STATES
-};
-
-struct uid_count {
-	struct map_node node;
-	uid_t uid;
-	unsigned connections;
-};
-
-struct ingest {
-	struct ingest_settings settings;
-	struct ingest_neighbours neighbours;
-	enum ingest_state state;
-	uv_loop_t loop;
-	uv_async_t wake;
-	uv_check_t after_io;
-	uv_timer_t commit_timer;
-	uv_timer_t tick_timer;
-	uv_timer_t stop_timer;
-	uv_signal_t signals[3];
-	struct listener ingest_listener;
-	struct listener control_listener;
-	struct mailbox box;
-	struct batcher batcher;
-	struct map sessions; /* by uid and producer */
-	struct session *held;
-	bool resume_held;
-	const struct conn *budget_turn;
-	struct conn *conns;
-	struct map uids;
-	size_t partial_bytes;
-	size_t parts_bytes; /* at the store */
-	size_t parts_out;
-	struct presence presence;
-	struct replay *replay;
-	struct control *control;
-	uint64_t busy_ms; /* when there was a client or backlog last */
-	char base_url[512];
-	char read_bytes[READ_BYTES];
 };
 
 static const struct {
@@ -99,11 +44,6 @@ static void ingest_move(struct ingest *in, enum ingest_state to)
 
 /* --- what the room's other files ask --- */
 
-uv_loop_t *loop_uv(struct ingest *in)
-{
-	return &in->loop;
-}
-
 struct stats *ingest_stats(struct ingest *in)
 {
 	return in->settings.stats;
@@ -117,249 +57,6 @@ struct mailbox *ingest_box(struct ingest *in)
 enum space ingest_space(const struct ingest *in)
 {
 	return (enum space)atomic_load_explicit(&in->settings.stats->space, memory_order_relaxed);
-}
-
-uv_buf_t loop_read_buffer(struct ingest *in)
-{
-	bool tight = in->partial_bytes + READ_BYTES > PARTIAL_BUDGET_BYTES;
-
-	return uv_buf_init(in->read_bytes, tight ? READ_BYTES_TIGHT : READ_BYTES);
-}
-
-void loop_budget(struct ingest *in, size_t old_bytes, size_t new_bytes)
-{
-	if (new_bytes < old_bytes)
-		in->resume_held = true;
-	in->partial_bytes = in->partial_bytes - old_bytes + new_bytes;
-}
-
-bool loop_budget_is_kept(const struct ingest *in)
-{
-	return in->partial_bytes <= PARTIAL_BUDGET_BYTES;
-}
-
-bool loop_take_turn(struct ingest *in, const struct conn *c)
-{
-	if (in->budget_turn == NULL)
-		in->budget_turn = c;
-	return in->budget_turn == c;
-}
-
-void loop_end_turn(struct ingest *in, const struct conn *c)
-{
-	if (in->budget_turn != c)
-		return;
-	in->budget_turn = NULL;
-	in->resume_held = true;
-}
-
-struct conn **loop_conns(struct ingest *in)
-{
-	return &in->conns;
-}
-
-static bool uid_matches(struct map_node *node, const void *key)
-{
-	return container_of(node, struct uid_count, node)->uid == *(const uid_t *)key;
-}
-
-static struct uid_count *find_uid(const struct ingest *in, uid_t uid)
-{
-	struct map_node *node =
-		map_find(&in->uids, map_hash(&in->uids, &uid, sizeof(uid)), uid_matches, &uid);
-
-	return node == NULL ? NULL : container_of(node, struct uid_count, node);
-}
-
-bool loop_admits(const struct ingest *in, uid_t uid)
-{
-	const struct uid_count *u = find_uid(in, uid);
-
-	return in->state == INGEST_RUNNING &&
-	       stats_get(in->settings.stats, COUNT_CONNECTIONS) < CONNECTIONS_MAX &&
-	       (u == NULL || u->connections < CONNECTIONS_PER_UID_MAX);
-}
-
-void loop_conn_came(struct ingest *in, uid_t uid)
-{
-	struct uid_count *u = find_uid(in, uid);
-
-	stats_add(in->settings.stats, COUNT_CONNECTIONS, 1);
-	if (u == NULL) {
-		u = mem_zalloc(sizeof(*u));
-		if (u == NULL)
-			return; /* not counted, so not limited: the total still is */
-		u->uid = uid;
-		if (map_add(&in->uids, &u->node, map_hash(&in->uids, &uid, sizeof(uid))) < 0) {
-			(void)mem_free(u);
-			return;
-		}
-		stats_add(in->settings.stats, COUNT_USERS, 1);
-	}
-	u->connections++;
-}
-
-void loop_conn_gone(struct ingest *in, uid_t uid)
-{
-	struct uid_count *u = find_uid(in, uid);
-
-	stats_sub(in->settings.stats, COUNT_CONNECTIONS, 1);
-	if (u == NULL || --u->connections > 0)
-		return;
-	map_remove(&in->uids, &u->node);
-	(void)mem_free(u);
-	stats_sub(in->settings.stats, COUNT_USERS, 1);
-}
-
-/* --- sessions --- */
-
-struct session_key {
-	uint32_t uid;
-	const uint8_t *producer;
-};
-
-static bool session_matches(struct map_node *node, const void *key)
-{
-	const struct session *s = container_of(node, struct session, node);
-	const struct session_key *k = key;
-
-	return s->uid == k->uid && memcmp(s->producer, k->producer, PRODUCER_BYTES) == 0;
-}
-
-static struct session *find_session(const struct ingest *in, uint32_t uid,
-				    const uint8_t producer[PRODUCER_BYTES])
-{
-	struct session_key key = {.uid = uid, .producer = producer};
-	uint64_t hash = map_hash(&in->sessions, producer, PRODUCER_BYTES) ^ uid;
-	struct map_node *node = map_find(&in->sessions, hash, session_matches, &key);
-
-	return node == NULL ? NULL : container_of(node, struct session, node);
-}
-
-bool ingest_is_connected(const struct ingest *in, uint32_t uid,
-			 const uint8_t producer[PRODUCER_BYTES])
-{
-	return find_session(in, uid, producer) != NULL;
-}
-
-int ingest_session_opens(struct ingest *in, struct session *s, struct span hello)
-{
-	struct session *old = find_session(in, s->uid, s->producer);
-	int r = batcher_hello(&in->batcher, s, hello);
-
-	if (r < 0)
-		return r;
-	if (old != NULL)
-		session_supersede(old);
-	r = map_add(&in->sessions, &s->node,
-		    map_hash(&in->sessions, s->producer, PRODUCER_BYTES) ^ s->uid);
-	if (r == 0)
-		presence_connected(&in->presence, s->uid, s->producer);
-	return r;
-}
-
-void ingest_session_closed(struct ingest *in, struct session *s)
-{
-	map_remove(&in->sessions, &s->node);
-	presence_disconnected(&in->presence, s->uid, s->producer, clock_mono_ms());
-	if (in->replay != NULL)
-		replay_look_soon(in->replay); /* it may have died: its journal is free then */
-}
-
-void ingest_hold(struct ingest *in, struct session *s)
-{
-	if (s->held)
-		return;
-	s->held = true;
-	s->held_next = in->held;
-	in->held = s;
-}
-
-void ingest_unhold(struct ingest *in, struct session *s)
-{
-	struct session **at = &in->held;
-
-	if (!s->held)
-		return;
-	while (*at != s)
-		at = &(*at)->held_next;
-	*at = s->held_next;
-	s->held = false;
-}
-
-/* Feeds everybody who was held once more; who still cannot go on is held again. */
-static void resume_held(struct ingest *in)
-{
-	struct session *list = in->held;
-
-	in->resume_held = false;
-	in->held = NULL;
-	for (struct session *s = list; s != NULL; s = s->held_next)
-		s->held = false;
-	while (list != NULL) {
-		struct session *s = list;
-
-		list = s->held_next;
-		if (s->state != SESSION_ENDED)
-			s->ops->resume(s->source);
-	}
-}
-
-int ingest_add(struct ingest *in, struct session *s, struct batch_entry *e, struct span payload,
-	       struct span run)
-{
-	return batcher_add(&in->batcher, s, e, payload, run);
-}
-
-bool ingest_part_fits(const struct ingest *in, size_t len)
-{
-	return in->parts_bytes == 0 || in->parts_bytes + len <= BLOB_WINDOW_BYTES;
-}
-
-void ingest_post_part(struct ingest *in, struct part *part)
-{
-	in->parts_bytes += part->data.len;
-	in->parts_out++;
-	(void)mailbox_post(in->neighbours.store_parts,
-			   &part->mail); /* never full: what goes in is counted here */
-}
-
-void ingest_count_refusal(struct ingest *in, enum counter counter)
-{
-	struct stats *s = in->settings.stats;
-
-	stats_add(s, counter, 1);
-	rate_add(&s->refused, clock_mono_ms(), 1);
-	if (stats_get_refusing(s) == 0)
-		stats_set_refusing(s, clock_wall_us());
-}
-
-int ingest_post_gone(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
-		     int64_t producer_id, struct span run)
-{
-	struct batch_peer peer = {.uid = uid, .producer_id = producer_id};
-	struct batch_entry e = {.kind = KIND_GONE, .fate = ENTRY_STORE, .time_us = clock_wall_us()};
-	auto_buf struct buf payload;
-	struct pack p;
-	struct mp_value skipped;
-	struct mp at;
-
-	memcpy(peer.producer, producer, PRODUCER_BYTES);
-	buf_init(&payload, RECORD_MAX);
-	pack_init(&p, &payload);
-	pack_array(&p, 3);
-	pack_text(&p, "gone");
-	pack_uint(&p, 0);
-	pack_map(&p, 2);
-	pack_text(&p, "run");
-	pack_str(&p, run);
-	pack_pair_uint(&p, "t", e.time_us);
-	if (payload.error != 0)
-		return payload.error;
-	at = mp_of(buf_span(&payload));
-	for (int i = 0; i < 3; i++)
-		(void)mp_read(&at, &skipped); /* the array, the kind, the seq: packed above */
-	return batcher_gone(&in->batcher, &peer, &e, buf_span(&payload), mp_get_str(at, "run"));
 }
 
 /* --- mails of other threads --- */
@@ -433,7 +130,7 @@ static void pump(struct ingest *in)
 	uint64_t again_ms;
 
 	if (in->resume_held && in->held != NULL && in->state == INGEST_RUNNING)
-		resume_held(in);
+		ingest_resume_held(in);
 	again_ms = batcher_pump(&in->batcher, clock_mono_ms());
 	if (again_ms == UINT64_MAX)
 		(void)uv_timer_stop(&in->commit_timer); /* always 0 */
@@ -757,8 +454,6 @@ static void on_walk_close(uv_handle_t *handle, void *arg)
 
 struct ingest *ingest_free(struct ingest *in)
 {
-	struct map_node *node;
-
 	if (in == NULL)
 		return NULL;
 	if (in->state == INGEST_NEW) { /* never ran */
@@ -770,8 +465,7 @@ struct ingest *ingest_free(struct ingest *in)
 	in->control = control_free(in->control);
 	presence_done(&in->presence);
 	batcher_done(&in->batcher);
-	while ((node = map_pop(&in->uids)) != NULL)
-		(void)mem_free(container_of(node, struct uid_count, node));
+	loop_forget_uids(in);
 	map_done(&in->uids);
 	map_done(&in->sessions);
 	mailbox_done(&in->box);
