@@ -1,5 +1,5 @@
 /* What a reader of the store offers to other threads. Each has its own; every call is one short
- * read transaction, none is open in between. The store implements it (store/reader.c), tests may
+ * read transaction, none is open in between. The store implements it (store/reader*.c), tests may
  * fake it. Errors: 0, -ENOENT where it says so, -ENOMEM, or what the disk says. Callbacks answer 0
  * to go on, anything else ends the call with that value. */
 #pragma once

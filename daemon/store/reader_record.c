@@ -1,0 +1,273 @@
+/* See reader_parts.h: records, how much of a stream waits, lines that are planned, blobs. */
+#include "daemon/base/fd.h"
+#include "daemon/store/blob.h"
+#include "daemon/store/reader_parts.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How a stream stands: its newest extent against its cursor. The oldest that waits is in the extent
+ * that holds done_lsn + 1, or the next; found by two seeks, because the extents before it may be
+ * many. */
+#define STREAM_COLUMNS                                                                             \
+	"e.stream, e.last, coalesce(c.lsn, 0), coalesce(c.done_lsn, 0), e.records - "              \
+	"coalesce(c.records, 0), e.bytes - coalesce(c.bytes, 0), "                                 \
+	"e.blobs - coalesce(c.blobs, 0), e.blob_bytes - coalesce(c.blob_bytes, 0), "               \
+	"coalesce((SELECT o.time_us FROM extent o WHERE o.stream = e.stream AND o.last > "         \
+	"coalesce(c.done_lsn, 0) ORDER BY o.first LIMIT 1), 0) "
+
+/* The newest extent of every stream, found by jumping from one stream to the next instead of
+ * walking all extents. */
+#define NEWEST_EXTENTS                                                                             \
+	"WITH RECURSIVE s(stream) AS (SELECT min(stream) FROM extent UNION ALL "                   \
+	"SELECT (SELECT min(stream) FROM extent WHERE stream > s.stream) FROM s WHERE s.stream "   \
+	"IS NOT NULL) "                                                                            \
+	"SELECT " STREAM_COLUMNS "FROM s JOIN extent e ON e.stream = s.stream AND e.first = "      \
+	"(SELECT max(first) FROM extent x WHERE x.stream = s.stream) LEFT JOIN cursor c ON "       \
+	"c.stream = s.stream "
+
+enum {
+	SQL_RECORDS,
+	SQL_RECORD,
+	SQL_ALL_RECORDS,
+	SQL_LAST_LSN,
+	SQL_STREAM,
+	SQL_WAITING,
+	SQL_LINES,
+	SQL_BLOB,
+	SQL_COUNT,
+};
+static const char *const texts[SQL_COUNT] = {
+	[SQL_RECORDS] = "SELECT r.lsn, r.producer, e.time_us, r.payload FROM extent e JOIN record "
+			"r ON r.lsn BETWEEN e.first AND e.last "
+			"WHERE e.stream = ?1 AND e.first >= coalesce((SELECT max(x.first) FROM "
+			"extent x WHERE x.stream = ?1 AND x.first <= ?2 + 1), 0) "
+			"AND r.lsn > ?2 ORDER BY e.first, r.lsn LIMIT ?3",
+	[SQL_RECORD] = "SELECT r.lsn, r.producer, 0, r.payload FROM record r WHERE r.lsn = ?1",
+	[SQL_ALL_RECORDS] = "SELECT r.lsn, r.producer, 0, r.payload FROM record r WHERE r.lsn > ?1 "
+			    "ORDER BY r.lsn LIMIT ?2",
+	[SQL_LAST_LSN] = "SELECT coalesce(max(lsn), 0) FROM record",
+	[SQL_STREAM] =
+		"SELECT " STREAM_COLUMNS "FROM extent e LEFT JOIN cursor c ON c.stream = e.stream "
+		"WHERE e.stream = ?1 ORDER BY e.first DESC LIMIT 1",
+	[SQL_WAITING] = NEWEST_EXTENTS
+	"WHERE e.records > coalesce(c.records, 0) OR e.blobs > coalesce(c.blobs, 0)",
+	[SQL_LINES] = "SELECT id - ?1, step, lsn, records, bytes, text FROM line WHERE id >= ?1 + "
+		      "?2 AND id < ?3 ORDER BY id LIMIT ?4",
+	[SQL_BLOB] = "SELECT size, data, data IS NULL FROM blob WHERE sha256 = ?1",
+};
+
+/* --- its statements --- */
+
+int reader_records_prepare(struct reader *r)
+{
+	r->records.handle = r->db.handle;
+	return db_prepare(&r->records, texts, SQL_COUNT);
+}
+
+/* --- records --- */
+
+static int each_record(sqlite3_stmt *s, reader_on_record on_record, void *arg, unsigned *ret_count)
+{
+	unsigned count = 0;
+	int e;
+
+	while ((e = db_step(s)) == 1) {
+		struct stored_record record = {
+			.lsn = db_column_int(s, 0),
+			.producer = db_column_int(s, 1),
+			.time_us = db_column_int(s, 2),
+			.payload = db_column(s, 3),
+		};
+
+		count++;
+		e = on_record(arg, &record);
+		if (e != 0)
+			break;
+	}
+	(void)sqlite3_reset(s); /* ends the transaction; repeats the step's error */
+	if (ret_count != NULL)
+		*ret_count = count;
+	return e;
+}
+
+static unsigned page_of(unsigned max)
+{
+	return max < READER_PAGE ? max : READER_PAGE;
+}
+
+int reader_records(struct reader *r, int64_t stream, int64_t after, unsigned max,
+		   reader_on_record on_record, void *arg, unsigned *ret_count)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_RECORDS);
+
+	db_bind_int(s, 1, stream);
+	db_bind_int(s, 2, after);
+	db_bind_int(s, 3, page_of(max));
+	return each_record(s, on_record, arg, ret_count);
+}
+
+int reader_record(struct reader *r, int64_t lsn, reader_on_record on_record, void *arg)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_RECORD);
+	unsigned count = 0;
+	int e;
+
+	db_bind_int(s, 1, lsn);
+	e = each_record(s, on_record, arg, &count);
+	return e == 0 && count == 0 ? -ENOENT : e;
+}
+
+int reader_all_records(struct reader *r, int64_t after, unsigned max, reader_on_record on_record,
+		       void *arg, unsigned *ret_count)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_ALL_RECORDS);
+
+	db_bind_int(s, 1, after);
+	db_bind_int(s, 2, page_of(max));
+	return each_record(s, on_record, arg, ret_count);
+}
+
+int reader_last_lsn(struct reader *r, int64_t *ret)
+{
+	return reader_one_number(db_stmt(&r->records, SQL_LAST_LSN), ret);
+}
+
+static void take_stream(sqlite3_stmt *s, struct stream_info *ret)
+{
+	*ret = (struct stream_info){
+		.stream = db_column_int(s, 0),
+		.last_lsn = db_column_int(s, 1),
+		.planned_lsn = db_column_int(s, 2),
+		.done_lsn = db_column_int(s, 3),
+		.waiting = db_column_int(s, 4),
+		.waiting_bytes = db_column_int(s, 5),
+		.waiting_blobs = db_column_int(s, 6),
+		.waiting_blob_bytes = db_column_int(s, 7),
+		.oldest_us = db_column_int(s, 8),
+	};
+	if (ret->waiting == 0 && ret->waiting_blobs == 0)
+		ret->oldest_us = 0;
+}
+
+int reader_stream(struct reader *r, int64_t stream, struct stream_info *ret)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_STREAM);
+	int e;
+
+	db_bind_int(s, 1, stream);
+	e = db_step(s);
+	if (e == 1) {
+		take_stream(s, ret);
+		return db_run(s);
+	}
+	if (e == 0)
+		*ret = (struct stream_info){.stream = stream};
+	return e;
+}
+
+int reader_waiting_streams(struct reader *r, reader_on_stream on_stream, void *arg)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_WAITING);
+	int e;
+
+	while ((e = db_step(s)) == 1) {
+		struct stream_info stream;
+
+		take_stream(s, &stream);
+		e = on_stream(arg, &stream);
+		if (e != 0)
+			break;
+	}
+	(void)sqlite3_reset(s); /* ends the transaction; repeats the step's error */
+	return e;
+}
+
+/* --- plans --- */
+
+int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_line on_line,
+		 void *arg)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_LINES);
+	int e;
+
+	db_bind_int(s, 1, line_id(run, 0));
+	db_bind_int(s, 2, from_offset);
+	db_bind_int(s, 3, line_id(run + 1, 0));
+	db_bind_int(s, 4, READER_PAGE);
+	while ((e = db_step(s)) == 1) {
+		struct planned_line line = {
+			.offset = db_column_int(s, 0),
+			.step = db_column_int(s, 1),
+			.lsn = db_column_int(s, 2),
+			.records = db_column_int(s, 3),
+			.bytes = db_column_int(s, 4),
+			.text = db_column(s, 5),
+		};
+
+		e = on_line(arg, &line);
+		if (e != 0)
+			break;
+	}
+	(void)sqlite3_reset(s); /* ends the transaction; repeats the step's error */
+	return e;
+}
+
+/* --- blobs --- */
+
+int reader_blob_size(struct reader *r, struct span digest, int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_BLOB);
+
+	db_bind_blob(s, 1, digest);
+	return reader_one_number(s, ret);
+}
+
+static int read_file(const struct reader *r, struct span digest, int64_t offset, void *ret_bytes,
+		     size_t len, size_t *ret_len)
+{
+	auto_fd int fd = blob_file_open(r->dir_fd, digest);
+	size_t have = 0;
+
+	if (fd < 0)
+		return fd;
+	while (have < len) {
+		ssize_t n = pread(fd, (uint8_t *)ret_bytes + have, len - have,
+				  (off_t)(offset + (int64_t)have));
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			break;
+		if (n > 0)
+			have += (size_t)n;
+	}
+	*ret_len = have;
+	return 0;
+}
+
+int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
+		size_t *ret_len)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_BLOB);
+	struct span data;
+	int e;
+
+	db_bind_blob(s, 1, digest);
+	e = reader_step_once(s);
+	if (e < 0)
+		return e;
+	if (db_column_int(s, 2) == 1) {
+		(void)sqlite3_reset(s); /* the bytes are in a file */
+		return read_file(r, digest, offset, ret_bytes, len, ret_len);
+	}
+	data = db_column(s, 1);
+	*ret_len = 0;
+	if ((size_t)offset < data.len) {
+		*ret_len = data.len - (size_t)offset < len ? data.len - (size_t)offset : len;
+		memcpy(ret_bytes, data.at + offset, *ret_len);
+	}
+	(void)sqlite3_reset(s); /* one row was wanted */
+	return 0;
+}
