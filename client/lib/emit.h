@@ -7,6 +7,10 @@
 enum {
 	PART_BYTES = 256 << 10
 };
+/* What a record holds beside its data, at most: ids, times, digests of blobs. */
+enum {
+	RECORD_ROOM = 8192
+};
 
 /* The tables of a record, sent as blobs before it. One record at a time has some: so no more than
  * RECORD_BLOBS_MAX wait for the record that names them. */

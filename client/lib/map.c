@@ -10,7 +10,6 @@
 #include <string.h>
 
 enum {
-	HEAD_BYTES = 5,
 	MAP32 = 0xdf,
 	ARRAY32 = 0xdd
 };
@@ -72,7 +71,7 @@ void wbx_map_clear(struct wbx_map *m)
 	m->error = 0;
 }
 
-void map_head(const struct wbx_map *m, uint8_t ret[HEAD_BYTES])
+void map_head(const struct wbx_map *m, uint8_t ret[MAP_HEAD_BYTES])
 {
 	write_head(ret, m->levels[0].is_list, m->levels[0].count);
 }
@@ -206,7 +205,7 @@ static int put_digest(struct wbx_map *m, const char *key, const uint8_t digest[D
 
 static int begin(struct wbx_map *m, const char *key, bool is_list)
 {
-	static const uint8_t room[HEAD_BYTES] = {0};
+	static const uint8_t room[MAP_HEAD_BYTES] = {0};
 	int r = before_value(m, key);
 
 	if (r < 0)

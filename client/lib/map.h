@@ -7,7 +7,8 @@
 
 enum {
 	MAP_DEPTH_MAX = RECORD_DEPTH_MAX - 4,
-	MAP_BYTES_MAX = 1 << 30
+	MAP_BYTES_MAX = 1 << 30,
+	MAP_HEAD_BYTES = 5
 };
 
 /* An open map or list: where its head stands, and how many values it has. */
@@ -34,7 +35,7 @@ struct wbx_map {
 };
 
 /* The map's or list's own head (5 bytes, map 32 or array 32) for what it holds. */
-void map_head(const struct wbx_map *m, uint8_t ret[5]);
+void map_head(const struct wbx_map *m, uint8_t ret[MAP_HEAD_BYTES]);
 /* 0, or why it cannot be taken: an error on the way, a list or map that was not ended. */
 int map_check(const struct wbx_map *m);
 

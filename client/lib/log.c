@@ -1,0 +1,211 @@
+/* See wbx.h: maps that are logged (rows, summary, config), and tables in them. */
+#include "client/lib/emit.h"
+#include "client/lib/map.h"
+#include "proto/mp.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- maps as records --- */
+
+/* A record whose last pair is the map: {run, t, extra pairs ..., key: map}. */
+struct map_record {
+	struct wbx_run *run;
+	const char *kind;
+	const char *key;
+	int64_t step; /* WBX_NO_STEP: none */
+	enum wbx_commit commit;
+};
+
+static int emit_map(const struct map_record *mr, const struct wbx_map *m)
+{
+	uint8_t head[MAP_HEAD_BYTES];
+	struct emit_blobs blobs;
+	struct emit e;
+	size_t pairs = 1;
+	int r = emit_blobs_begin(&blobs, mr->run->w, m, NULL);
+
+	if (r < 0)
+		return r;
+	pairs += mr->step != WBX_NO_STEP ? 1 : 0;
+	pairs += mr->commit != WBX_COMMIT_AUTO ? 1 : 0;
+	pairs += blobs.count != 0 ? 1 : 0;
+	r = emit_begin(&e, mr->run->w, mr->run, mr->kind, pairs);
+	if (r < 0) {
+		emit_blobs_end(&blobs, false);
+		return r;
+	}
+	e.blobs = &blobs;
+	if (mr->step != WBX_NO_STEP)
+		pack_pair_int(&e.p, "step", mr->step);
+	if (mr->commit != WBX_COMMIT_AUTO)
+		pack_pair_bool(&e.p, "commit", mr->commit == WBX_COMMIT_YES);
+	if (blobs.count != 0)
+		emit_blobs_pack(&blobs, &e.p);
+	pack_text(&e.p, mr->key); /* the map itself is not copied again */
+	map_head(m, head);
+	pack_raw(&e.p, (struct span){.at = head, .len = sizeof(head)});
+	r = emit_end(&e, buf_span(&m->bytes), NULL);
+	emit_blobs_end(&blobs, true); /* emit_end() has seen to them */
+	return r;
+}
+
+/* Copies whole pairs from the cursor into `part` until the next would make it too big for a record;
+ * at least one. */
+static int take_pairs(struct mp *from, uint32_t *left, struct wbx_map *part)
+{
+	wbx_map_clear(part);
+	while (*left > 0) {
+		struct mp at = *from;
+		struct span key;
+		struct span value;
+
+		if (mp_take(&at, &key) < 0 || mp_take(&at, &value) < 0)
+			return -EINVAL;
+		if (part->levels[0].count > 0 &&
+		    part->bytes.len + key.len + value.len > RECORD_MAX - RECORD_ROOM)
+			return 0;
+		pack_raw(&part->p, key);
+		pack_raw(&part->p, value);
+		part->levels[0].count++;
+		*from = at;
+		--*left;
+	}
+	return part->bytes.error;
+}
+
+/* A map too big for one record goes in several, which the daemon puts together again: parts of one
+ * row stay open until the last. */
+static int emit_map_in_parts(const struct map_record *mr, const struct wbx_map *m)
+{
+	struct mp from = mp_of(buf_span(&m->bytes));
+	uint32_t left = m->levels[0].count;
+	struct wbx_map *part = wbx_map_new();
+	int r = part == NULL ? -ENOMEM : 0;
+
+	while (r == 0 && left > 0) {
+		struct map_record one = *mr;
+		bool is_row = strcmp(mr->kind, "log") == 0;
+
+		r = take_pairs(&from, &left, part);
+		if (is_row && left > 0)
+			one.commit = WBX_COMMIT_NO;
+		else if (is_row && mr->commit == WBX_COMMIT_AUTO && mr->step == WBX_NO_STEP)
+			one.commit = WBX_COMMIT_YES;
+		if (r == 0)
+			r = emit_map(&one, part);
+	}
+	wbx_map_free(part);
+	return r;
+}
+
+static int log_map(const struct map_record *mr, const struct wbx_map *m)
+{
+	int r;
+
+	if (mr->run == NULL || m == NULL || m->levels[0].is_list)
+		return -EINVAL;
+	r = map_check(m);
+	if (r < 0)
+		return r;
+	if (m->bytes.len <= RECORD_MAX - RECORD_ROOM)
+		return emit_map(mr, m);
+	return m->table_count == 0 ? emit_map_in_parts(mr, m) : -EMSGSIZE;
+}
+
+int wbx_log(struct wbx_run *run, const struct wbx_map *values, int64_t step, enum wbx_commit commit)
+{
+	const struct map_record mr = {
+		.run = run, .kind = "log", .key = "data", .step = step, .commit = commit};
+
+	return log_map(&mr, values);
+}
+
+int wbx_summary(struct wbx_run *run, const struct wbx_map *values)
+{
+	const struct map_record mr = {
+		.run = run, .kind = "summary", .key = "data", .step = WBX_NO_STEP};
+
+	return log_map(&mr, values);
+}
+
+int wbx_config(struct wbx_run *run, const struct wbx_map *values)
+{
+	const struct map_record mr = {
+		.run = run, .kind = "config", .key = "data", .step = WBX_NO_STEP};
+
+	if (values != NULL && values->table_count > 0)
+		return -EINVAL; /* its records name no blobs */
+	return log_map(&mr, values);
+}
+
+/* --- tables --- */
+
+static bool read_array(struct span list, uint32_t *ret_count)
+{
+	static const struct mp_limits limits = {.depth = RECORD_DEPTH_MAX,
+						.items = SIZE_MAX,
+						.keys = SIZE_MAX,
+						.key_bytes = SIZE_MAX};
+	struct mp check = mp_of(list);
+	struct mp m = mp_of(list);
+	struct mp_value v;
+
+	if (mp_read(&m, &v) < 0 || v.type != MP_ARRAY || mp_skip(&check, &limits) < 0 ||
+	    mp_left(&check) != 0)
+		return false;
+	*ret_count = v.count;
+	return true;
+}
+
+int wbx_put_table_msgpack(struct wbx_run *run, struct wbx_map *m, const char *key,
+			  const void *columns, size_t columns_len, const void *rows,
+			  size_t rows_len)
+{
+	struct span columns_span = {.at = columns, .len = columns_len};
+	struct span rows_span = {.at = rows, .len = rows_len};
+	struct map_table_size size;
+	struct buf bytes;
+	struct pack p;
+	int r;
+
+	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL ||
+	    !read_array(columns_span, &size.columns) || !read_array(rows_span, &size.rows))
+		return -EINVAL;
+	map_table_begin(&bytes, &p);
+	pack_raw(&p, columns_span);
+	map_table_data(&p);
+	pack_raw(&p, rows_span);
+	r = map_put_table(m, m, key, &bytes, size);
+	buf_done(&bytes);
+	return r;
+}
+
+int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
+		  const char *const *columns, size_t column_count, const struct wbx_map *rows)
+{
+	struct map_table_size size = {.columns = (uint32_t)column_count};
+	uint8_t head[MAP_HEAD_BYTES];
+	struct buf bytes;
+	struct pack p;
+	int r;
+
+	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL ||
+	    !rows->levels[0].is_list)
+		return -EINVAL;
+	r = map_check(rows);
+	if (r < 0)
+		return r;
+	size.rows = rows->levels[0].count;
+	map_table_begin(&bytes, &p);
+	pack_array(&p, column_count);
+	for (size_t i = 0; i < column_count; i++)
+		pack_text(&p, columns[i]);
+	map_table_data(&p);
+	map_head(rows, head);
+	pack_raw(&p, (struct span){.at = head, .len = sizeof(head)});
+	pack_raw(&p, buf_span(&rows->bytes));
+	r = map_put_table(m, m, key, &bytes, size);
+	buf_done(&bytes);
+	return r;
+}
