@@ -1,18 +1,9 @@
 #include "daemon/forward/models/about.h"
-#include "tests/lib/mptext.h"
+#include "tests/lib/rooms.h"
 #include "tests/lib/suite.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static struct buf room;
-static struct buf json_room;
-
-static void rooms_done(void)
-{
-	buf_done(&room);
-	buf_done(&json_room);
-}
 
 /* "run ...", "config ..." or "tags ...". */
 static int take(struct about *a, const char *what)
@@ -32,9 +23,7 @@ static const char *config_of(const struct about *a)
 	const struct metrics none = {.count = 0};
 	struct json j;
 
-	buf_done(&json_room);
-	buf_init(&json_room, 1 << 24);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	about_config_to_json(a, &none, &j);
 	ck_assert_int_eq(json_room.error, 0);
 	return buf_text(&json_room);

@@ -1,19 +1,10 @@
 #include "daemon/forward/models/metric.h"
 #include "proto/limits.h"
-#include "tests/lib/mptext.h"
+#include "tests/lib/rooms.h"
 #include "tests/lib/suite.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static struct buf room;
-static struct buf json_room;
-
-static void rooms_done(void)
-{
-	buf_done(&room);
-	buf_done(&json_room);
-}
 
 static const struct metric *define(struct metrics *m, const char *body)
 {
@@ -27,9 +18,7 @@ static const char *json_of(const struct metrics *m)
 {
 	struct json j;
 
-	buf_done(&json_room);
-	buf_init(&json_room, 1 << 20);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	metrics_to_json(m, &j);
 	return buf_text(&json_room);
 }
@@ -190,9 +179,7 @@ static void sync_is(struct metrics *m, const char *row, const char *json)
 	ck_assert_int_eq(tree_init(&t, 1000), 0);
 	ck_assert_int_eq(tree_merge(&t, NULL, mp_text(&room, row), NULL, NULL), 0);
 	ck_assert_int_eq(metrics_sync_row(m, &t), 0);
-	buf_done(&json_room);
-	buf_init(&json_room, 4096);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	tree_to_json(&t, &j, VALUE_HISTORY, NULL);
 	ck_assert_str_eq(buf_text(&json_room), json);
 	tree_done(&t);

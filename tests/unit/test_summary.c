@@ -1,17 +1,8 @@
 #include "daemon/forward/models/summary.h"
-#include "tests/lib/mptext.h"
+#include "tests/lib/rooms.h"
 #include "tests/lib/suite.h"
 
 #include <string.h>
-
-static struct buf room;
-static struct buf json_room;
-
-static void rooms_done(void)
-{
-	buf_done(&room);
-	buf_done(&json_room);
-}
 
 struct run {
 	struct metrics metrics;
@@ -71,9 +62,7 @@ static const char *json_of(const struct summary *s)
 {
 	struct json j;
 
-	buf_done(&json_room);
-	buf_init(&json_room, 1 << 24);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	summary_to_json(s, &j);
 	ck_assert_int_eq(json_room.error, 0);
 	return buf_text(&json_room);

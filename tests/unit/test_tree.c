@@ -1,7 +1,7 @@
 #include "daemon/forward/models/tree.h"
 #include "proto/base/rng.h"
 #include "proto/limits.h"
-#include "tests/lib/mptext.h"
+#include "tests/lib/rooms.h"
 #include "tests/lib/suite.h"
 
 #include <math.h>
@@ -12,9 +12,6 @@ enum {
 	NODES_MAX = 1000
 };
 
-static struct buf room; /* of mp_text() */
-static struct buf json_room;
-
 static struct mp text(const char *t)
 {
 	return mp_text(&room, t);
@@ -24,9 +21,7 @@ static const char *json_of(const struct tree *t)
 {
 	struct json j;
 
-	buf_done(&json_room);
-	buf_init(&json_room, 1 << 24);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	tree_to_json(t, &j, VALUE_HISTORY, NULL);
 	ck_assert_uint_eq(j.depth, 0);
 	return buf_text(&json_room);
@@ -40,12 +35,6 @@ static void new_tree(struct tree *t, size_t max)
 static void merge(struct tree *t, const char *map)
 {
 	ck_assert_int_eq(tree_merge(t, NULL, text(map), NULL, NULL), 0);
-}
-
-static void rooms_done(void)
-{
-	buf_done(&room);
-	buf_done(&json_room);
 }
 
 static void pack_leaf(struct pack *p, const struct node *leaf)
@@ -332,14 +321,11 @@ START_TEST(leaves_that_are_not_printed_leave_no_empty_branches)
 
 	new_tree(&t, NODES_MAX);
 	merge(&t, "{'a':{'b':{'c':10},'d':{'e':1}},'f':10,'g':{'h':10},'i':{'j':{'k':2}},'l':10}");
-	buf_done(&json_room);
-	buf_init(&json_room, 1000);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	tree_to_json(&t, &j, VALUE_HISTORY, print_small);
 	ck_assert_str_eq(buf_text(&json_room),
 			 "{\"a\":{\"d\":{\"e\":\"small\"}},\"i\":{\"j\":{\"k\":\"small\"}}}");
-	buf_clear(&json_room);
-	json_init(&j, &json_room);
+	json_begin(&j);
 	node_to_json(tree_child(&t, NULL, SPAN_LITERAL("a")), &j, VALUE_CONFIG);
 	ck_assert_str_eq(buf_text(&json_room), "{\"b\":{\"c\":10},\"d\":{\"e\":1}}");
 	tree_done(&t);
