@@ -5,7 +5,7 @@ import hashlib
 import os
 import random
 
-from client import PART_MAX, Client, opened
+from client import PART_MAX, Client, connected, greeted, opened
 from daemon import Daemon, started
 from tap import Box, main, test, until
 
@@ -37,8 +37,7 @@ def assert_store_has(daemon: Daemon, *blobs: bytes) -> None:
 
 @test
 def a_table_of_several_megabytes_comes_in_parts_between_other_records(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     table = content(7 * MIB + 12345)
     digest = client.blob(1, table, between=lambda: client.log_many(20))
     client.log_blobs([digest])
@@ -50,8 +49,7 @@ def a_table_of_several_megabytes_comes_in_parts_between_other_records(box: Box) 
 
 @test
 def records_between_parts_are_acknowledged_before_the_blob_is_whole(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.blob_part(1, 0, content(PART_MAX))
     client.log_many(5)
     client.flush()
@@ -60,8 +58,7 @@ def records_between_parts_are_acknowledged_before_the_blob_is_whole(box: Box) ->
 
 @test
 def blobs_of_every_size_around_the_limits_are_kept(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     sizes = [0, 1, INLINE_MAX - 1, INLINE_MAX, INLINE_MAX + 1, PART_MAX - 1, PART_MAX, PART_MAX + 1, 2 * PART_MAX]
     blobs = [content(size, size) for size in sizes]
     for number, blob in enumerate(blobs):
@@ -73,8 +70,7 @@ def blobs_of_every_size_around_the_limits_are_kept(box: Box) -> None:
 
 @test
 def two_blobs_whose_parts_alternate_are_both_kept(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     a, b = content(3_000_000, 1), content(2_500_000, 2)
     for off in range(0, 3_000_000, 500_000):
         for number, blob in ((1, a), (2, b)):
@@ -89,8 +85,7 @@ def two_blobs_whose_parts_alternate_are_both_kept(box: Box) -> None:
 
 @test
 def one_record_may_name_64_blobs(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     blobs = [content(100 + i, i) for i in range(64)]
     client.log_blobs([client.blob(i, blob) for i, blob in enumerate(blobs)])
     client.await_ack()
@@ -114,8 +109,7 @@ def the_same_blob_twice_is_one_file_with_two_references(box: Box) -> None:
 
 @test
 def a_record_may_name_the_same_blob_twice(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     table = content(MIB)
     digest = client.blob(1, table)
     client.log_blobs([digest, digest])
@@ -128,8 +122,7 @@ def a_record_may_name_the_same_blob_twice(box: Box) -> None:
 
 @test
 def a_record_with_a_missing_blob_is_rejected_and_comes_again_with_it(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     table = content(MIB * 2)
     digest = hashlib.sha256(table).digest()
     client.log_blobs([digest])
@@ -144,8 +137,7 @@ def a_record_with_a_missing_blob_is_rejected_and_comes_again_with_it(box: Box) -
 
 @test
 def a_record_with_one_of_two_blobs_missing_keeps_neither(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     digest = client.blob(1, content(MIB))
     client.log_blobs([digest, bytes(32)])
     client.await_ack()
@@ -157,8 +149,7 @@ def a_record_with_one_of_two_blobs_missing_keeps_neither(box: Box) -> None:
 
 @test
 def a_blob_with_another_digest_than_its_bytes_is_missing(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     for number, size in ((1, 1000), (2, MIB)):
         data = content(size)
         wrong = hashlib.sha256(data + b"x").digest()
@@ -208,8 +199,7 @@ def a_blob_sent_again_on_a_new_connection_is_taken(box: Box) -> None:
     table = content(3 * MIB)
     first.blob(1, table)
     first.close()
-    again = Client(daemon.socket, first.producer)
-    again.hello()
+    again = greeted(daemon.socket, first.producer)
     again.log_blobs([again.blob(1, table)])
     again.await_ack()
     assert not again.rejects
@@ -239,8 +229,7 @@ def a_record_that_comes_again_with_its_blob_counts_once(box: Box) -> None:
 
 @test
 def a_number_used_again_begins_a_new_blob(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     tables = [content(MIB + i, i) for i in range(6)]
     client.blob_part(1, 0, b"an unfinished one")
     for table in tables:
@@ -252,8 +241,7 @@ def a_number_used_again_begins_a_new_blob(box: Box) -> None:
 
 @test
 def files_and_rows_agree_after_a_restart(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     tables = [content(size, size) for size in (100, INLINE_MAX, MIB, 3 * MIB)]
     for number, table in enumerate(tables):
         client.log_blobs([client.blob(number, table)])
@@ -269,8 +257,7 @@ def files_and_rows_agree_after_a_restart(box: Box) -> None:
 
 @test
 def what_a_killed_daemon_left_in_tmp_and_blobs_is_swept_at_its_next_start(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     table = content(MIB)
     client.log_blobs([client.blob(1, table)])
     client.await_ack()
@@ -305,8 +292,7 @@ def thirty_clients_send_tables_at_once(box: Box) -> None:
 
 def nearly_full(box: Box) -> tuple[Daemon, Client]:
     """A store of 64 MiB with one blob that brings it above 95%; the client's next seq is 3."""
-    daemon = started(box, store__limit="64M")
-    client = opened(daemon.socket)
+    daemon, client = connected(box, store__limit="64M")
     client.log_blobs([client.blob(1, bytes(61 * MIB + MIB // 2))])
     client.await_ack()
     daemon.await_log("the reserve is reached")
@@ -344,8 +330,7 @@ def a_full_store_reads_nothing_ends_well_and_goes_on_when_there_is_room(box: Box
     daemon.stop()
     daemon.settings["store.limit"] = "200M"
     daemon.start()
-    again = Client(daemon.socket, client.producer)
-    again.hello()
+    again = greeted(daemon.socket, client.producer)
     again.log()
     again.await_ack()
     daemon.store.check()

@@ -8,7 +8,7 @@ import signal
 import socket
 from typing import Any, Callable
 
-from client import PART_MAX, Client, Ended, log_record, now_us, opened, record
+from client import PART_MAX, Client, Ended, connected, greeted, log_record, now_us, opened, record
 from daemon import Daemon, started
 from msgpack_lite import frame, pack
 from process import SANITIZER, raise_file_limit
@@ -142,8 +142,7 @@ def damaged_frames_of_every_kind_hurt_nobody_else(box: Box) -> None:
 
 @test
 def a_record_that_says_it_has_a_million_keys_is_rejected(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     start = b"\x93\xa3log\x02\x83\xa3run\xa1r\xa1t\x01\xa4data\xdf"
     client.send_bytes(frame(start + (1_000_000).to_bytes(4, "big") + b"\xa0\xc0" * 10))
     client.send_bytes(frame(start.replace(b"\x02\x83", b"\x03\x83") + (500_000).to_bytes(4, "big") + b"\xa0\xc0" * 500_000))
@@ -156,8 +155,7 @@ def a_record_that_says_it_has_a_million_keys_is_rejected(box: Box) -> None:
 
 @test
 def a_record_a_million_levels_deep_is_rejected(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     for seq, opening in ((2, b"\x91"), (3, b"\x81\xa1k"), (4, b"\xdd\x00\x00\x00\x01")):
         head = b"\x93\xa3log" + bytes([seq]) + b"\x83\xa3run\xa1r\xa1t\x01\xa4data\x81\xa1v"
         client.send_bytes(frame(head + opening * (1_000_000 // len(opening)) + b"\xc0"))
@@ -169,8 +167,7 @@ def a_record_a_million_levels_deep_is_rejected(box: Box) -> None:
 
 @test
 def names_that_are_no_paths_text_or_utf_8_are_refused_or_stored_as_they_are(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     bad = ["", "a/b", "a\\b", "..\0", "x\n", "%41", "a?b", "a#b", "a:b", "\udcff", "\udced\udca0\udc80", "\udcc0\udc80", "r" * 513]
     for name in bad:
         client.open_run(name)
@@ -216,8 +213,7 @@ def a_thousand_half_frames_stay_within_the_budget_for_unfinished_frames(box: Box
     half = b"\xc6\x00\x10\x00\x00" + bytes(MIB - 1)
     hostile = []
     for _ in range(1000):
-        client = Client(daemon.socket)
-        client.hello()
+        client = greeted(daemon.socket)
         client.sock.setblocking(False)
         hostile.append([client.sock, 0])
     poll = select.poll()
@@ -262,8 +258,7 @@ def big_records_pass_while_others_hold_the_budget_for_unfinished_frames(box: Box
     half = b"\xc6\x00\x10\x00\x00" + bytes(MIB - 100)
     hostile = []
     for _ in range(40):
-        client = Client(daemon.socket)
-        client.hello()
+        client = greeted(daemon.socket)
         client.sock.setblocking(False)
         try:
             client.sock.send(half)
@@ -281,8 +276,7 @@ def big_records_pass_while_others_hold_the_budget_for_unfinished_frames(box: Box
 def a_half_frame_ends_its_connection_after_a_while(box: Box) -> None:
     if not FULL:
         raise Skip("takes 30 s: ./dev test --full")
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.send_bytes(log_record(2)[:-1])
     assert client.await_end()[-1].code == "timeout"
 
@@ -319,8 +313,7 @@ def one_user_has_2048_connections_and_those_go_on_when_more_are_refused(box: Box
     bystander.works()
     many.pop(0).close()
     until(lambda: daemon.process.open_files() == before + 2046, "one less")
-    with Client(daemon.socket) as client:
-        client.hello()
+    greeted(daemon.socket).close()
     for s in many:
         s.close()
     bystander.works()
@@ -416,6 +409,13 @@ def a_client_that_never_reads_costs_little_memory_and_nobody_waits_for_it(box: B
 # -- the control socket
 
 
+def is_answered(asker: Client, seq: int) -> None:
+    """What it asked under that number is, with any number of items before the end."""
+    while (answer := asker.recv()).kind == "item":
+        pass
+    assert (answer.kind, answer.seq) == ("done", seq), answer
+
+
 @test
 def garbage_on_the_control_socket_hurts_nobody(box: Box) -> None:
     daemon = started(box)
@@ -439,9 +439,7 @@ def the_257th_connection_to_the_control_socket_is_refused_and_256_go_on(box: Box
     for client in many:
         client.send_bytes(frame(pack(["status", 7, {}])))
     for client in many:
-        while (answer := client.recv()).kind == "item":
-            pass
-        assert (answer.kind, answer.seq) == ("done", 7), answer
+        is_answered(client, 7)
     one_more = Client(daemon.control)
     try:
         one_more.recv()
@@ -466,9 +464,7 @@ def an_asker_that_does_not_read_holds_up_nobody(box: Box) -> None:
     bystander.works()
     other = Client(daemon.control)
     other.send_bytes(frame(pack(["status", 2, {}])))
-    while (answer := other.recv()).kind == "item":
-        pass
-    assert (answer.kind, answer.seq) == ("done", 2), answer
+    is_answered(other, 2)
     daemon.stop()
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from client import RECORD_MAX, Client, Ended, log_record, now_us, opened, record
+from client import RECORD_MAX, Client, Ended, connected, greeted, log_record, opened, record, records
 from ctl import Ctl
 from daemon import Daemon, started
 from msgpack_lite import Raw, frame, pack
@@ -59,8 +59,7 @@ def a_welcome_after_a_restart_of_the_daemon_has_the_last_stored_seq(box: Box) ->
 
 @test
 def a_welcome_after_kill_9_of_the_daemon_has_at_least_the_last_acknowledged_seq(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.log_many(3000)
     client.await_ack(1000)
     daemon.kill9()
@@ -79,8 +78,7 @@ def a_welcome_after_kill_9_of_the_daemon_has_at_least_the_last_acknowledged_seq(
 
 @test
 def a_welcome_stands_behind_everything_that_was_read_before_it(box: Box) -> None:
-    daemon = started(box)
-    old = opened(daemon.socket)
+    daemon, old = connected(box)
     for _ in range(20):
         old.log_many(200)
         new = Client(daemon.socket, old.producer)
@@ -94,8 +92,7 @@ def a_welcome_stands_behind_everything_that_was_read_before_it(box: Box) -> None
 @test
 def a_newer_client_version_and_unknown_keys_are_fine(box: Box) -> None:
     daemon = started(box)
-    client = Client(daemon.socket)
-    client.hello(v=7, later={"a": [1, 2]})
+    client = greeted(daemon.socket, v=7, later={"a": [1, 2]})
     client.open_run(colour="green")
     client.flush()
     assert not client.rejects
@@ -106,8 +103,7 @@ def a_newer_client_version_and_unknown_keys_are_fine(box: Box) -> None:
 
 @test
 def acks_are_cumulative_and_end_at_the_last_seq(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     last = client.log_many(5000)
     acks = 0
     while client.acked < last:
@@ -119,8 +115,7 @@ def acks_are_cumulative_and_end_at_the_last_seq(box: Box) -> None:
 
 @test
 def what_is_acknowledged_is_in_the_database_at_that_moment(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     last = client.log_many(4000)
     while client.acked < last:
         client.expect("ack")
@@ -131,8 +126,7 @@ def what_is_acknowledged_is_in_the_database_at_that_moment(box: Box) -> None:
 
 @test
 def what_a_client_gave_up_is_counted_for_good(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.send("flush", lost=3)
     client.send("flush", lost=4)
     client.await_ack()
@@ -142,8 +136,7 @@ def what_a_client_gave_up_is_counted_for_good(box: Box) -> None:
 
 @test
 def a_flush_is_acknowledged_and_stored_nowhere(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     for _ in range(10):
         client.flush()
     assert daemon.store.seqs(client.producer) == [1]
@@ -152,8 +145,7 @@ def a_flush_is_acknowledged_and_stored_nowhere(box: Box) -> None:
 
 @test
 def seqs_may_have_gaps(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     for seq in (5, 6, 1000, 1 << 40):
         client.send_bytes(log_record(seq))
     client.await_ack(1 << 40)
@@ -168,8 +160,7 @@ def records_that_are_sent_again_are_stored_once(box: Box) -> None:
         first.await_ack()
     again = Client(daemon.socket, first.producer)
     again.say_hello()
-    again.send_bytes(record("run", 1, run="r", t=now_us(), project="p"))
-    again.send_bytes(b"".join(log_record(seq) for seq in range(2, 151)))
+    again.send_bytes(b"".join(records(1, 150)))
     assert again.expect("welcome").seq in (100, 150)  # what came with the hello may be in the same commit
     again.await_ack(150)
     assert daemon.store.seqs(first.producer) == list(range(1, 151))
@@ -183,9 +174,8 @@ def records_that_are_sent_again_by_a_connection_that_did_not_await_its_welcome_a
     for turn in range(30):
         client = Client(daemon.socket, producer)
         client.say_hello()
-        client.send_bytes(record("run", 1, run="r", t=now_us(), project="p"))
-        client.send_bytes(b"".join(log_record(seq) for seq in range(2, 20 + turn)))
         last = 19 + turn
+        client.send_bytes(b"".join(records(1, last)))
     client.await_ack(last)
     assert daemon.store.seqs(producer) == list(range(1, last + 1))
     daemon.store.check()
@@ -196,8 +186,7 @@ def records_that_are_sent_again_by_a_connection_that_did_not_await_its_welcome_a
 
 @test
 def a_frame_may_be_bin_8_bin_16_or_bin_32(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     for seq, head in ((2, "c4{:02x}"), (3, "c5{:04x}"), (4, "c6{:08x}")):
         payload = pack(["log", seq, {"run": "r", "t": 1, "data": {}}])
         client.send_bytes(bytes.fromhex(head.format(len(payload))) + payload)
@@ -207,8 +196,7 @@ def a_frame_may_be_bin_8_bin_16_or_bin_32(box: Box) -> None:
 
 @test
 def a_frame_may_come_byte_by_byte(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     for byte in log_record(2) + log_record(3):
         client.send_bytes(bytes([byte]))
     client.await_ack(3)
@@ -217,8 +205,7 @@ def a_frame_may_come_byte_by_byte(box: Box) -> None:
 
 @test
 def a_record_may_be_as_long_as_the_limit_and_not_longer(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     text = "x" * (RECORD_MAX - len(pack(["log", 2, {"run": "r", "t": 1, "data": {"k": "x" * 70000}}])) + 70000)
     payload = pack(["log", 2, {"run": "r", "t": 1, "data": {"k": text}}])
     assert len(payload) == RECORD_MAX
@@ -231,8 +218,7 @@ def a_record_may_be_as_long_as_the_limit_and_not_longer(box: Box) -> None:
 
 @test
 def values_after_the_body_are_skipped(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.send_bytes(frame(pack(["log", 2, {"run": "r", "t": 1, "data": {}}, {"more": [1]}, "later"])))
     client.await_ack(2)
     assert daemon.store.seqs(client.producer) == [1, 2]
@@ -240,8 +226,7 @@ def values_after_the_body_are_skipped(box: Box) -> None:
 
 @test
 def records_are_stored_byte_for_byte_as_sent(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     payloads = []
     for seq, value in enumerate([None, True, -1, 1 << 63, 0.1, float("nan"), "ünï", b"\0\xff", [1, [2]], {"a": {"b": 1}}], 2):
         payloads.append(pack(["log", seq, {"run": "r", "t": seq, "data": {"v": value}, "step": seq, "commit": False}]))
@@ -255,8 +240,7 @@ def records_are_stored_byte_for_byte_as_sent(box: Box) -> None:
 
 def goes_on_after(box: Box, code: str, bad: bytes, seq: int = 2, word: str = "") -> None:
     """The bad record (of that seq) is rejected with the code, what comes after it on the connection is stored."""
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.send_bytes(bad + log_record(seq + 1))
     client.await_ack(seq + 1)
     assert [(r.seq, r.code, r.body["final"]) for r in client.rejects] == [(seq, code, True)], client.rejects
@@ -296,8 +280,7 @@ def a_record_nested_too_deep_is_too_big(box: Box) -> None:
 
 @test
 def a_record_nested_as_deep_as_allowed_is_stored(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     deep: Any = 1
     for _ in range(limit("RECORD_DEPTH_MAX") - 3):  # the frame's array, the body, data
         deep = [deep]
@@ -430,8 +413,7 @@ def whole(kind: str, fields: list[tuple[str, str, bool]]) -> dict[str, Any]:
 
 @test
 def every_documented_kind_with_all_its_fields_is_stored(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     kinds = documented_kinds()
     assert len(kinds) >= 13, kinds
     for kind, fields in kinds.items():
@@ -441,10 +423,17 @@ def every_documented_kind_with_all_its_fields_is_stored(box: Box) -> None:
     assert sorted(daemon.store.seqs(client.producer)) == list(range(1, len(kinds) + 2))
 
 
+def are_rejected(daemon: Daemon, client: Client, expected: list[tuple[int, str, str]]) -> None:
+    """Exactly these (seq, code, field) are, and nothing of them is stored."""
+    client.await_ack()
+    assert [(r.seq, r.code) for r in client.rejects] == [e[:2] for e in expected]
+    assert all(f"`{e[2]}`" in r.body["text"] for e, r in zip(expected, client.rejects))
+    assert daemon.store.seqs(client.producer) == [1]
+
+
 @test
 def every_required_field_of_every_documented_kind_is_missed(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     expected = []
     for kind, fields in documented_kinds().items():
         for name, _, required in fields:
@@ -452,26 +441,19 @@ def every_required_field_of_every_documented_kind_is_missed(box: Box) -> None:
                 body = whole(kind, fields)
                 del body[name]
                 expected.append((client.send(kind, **body), "missing_field", name))
-    client.await_ack()
-    assert [(r.seq, r.code) for r in client.rejects] == [e[:2] for e in expected]
-    assert all(f"`{e[2]}`" in r.body["text"] for e, r in zip(expected, client.rejects))
-    assert daemon.store.seqs(client.producer) == [1]
+    are_rejected(daemon, client, expected)
 
 
 @test
 def every_field_of_every_documented_kind_is_checked_for_its_type(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     expected = []
     for kind, fields in documented_kinds().items():
         for name, type_, _ in fields:
             if type_ in WRONG_TYPE:
                 body = whole(kind, fields) | {name: WRONG_TYPE[type_]}
                 expected.append((client.send(kind, **body), "bad_field", name))
-    client.await_ack()
-    assert [(r.seq, r.code) for r in client.rejects] == [e[:2] for e in expected]
-    assert all(f"`{e[2]}`" in r.body["text"] for e, r in zip(expected, client.rejects))
-    assert daemon.store.seqs(client.producer) == [1]
+    are_rejected(daemon, client, expected)
 
 
 # -- rejects that end the connection
@@ -486,8 +468,7 @@ def ends_with(client: Client, code: str) -> None:
 
 def ends_after(box: Box, code: str, bad: bytes) -> None:
     """What came before `bad` is stored, the connection ends with the code, and nothing behind it is taken."""
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.send_anyway(log_record(2) + bad + log_record(9))
     ends_with(client, code)
     until(lambda: daemon.store.producers()[client.producer] == 2, "record 2 is stored")
@@ -548,8 +529,7 @@ def a_part_longer_than_allowed_ends_the_connection(box: Box) -> None:
 
 @test
 def a_blob_with_a_part_missing_costs_its_record_alone(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     data = bytes(100)
     digest = hashlib.sha256(data).digest()
     client.blob_part(1, 0, data[:10])
@@ -574,10 +554,8 @@ def more_blobs_at_a_time_than_allowed_end_the_connection(box: Box) -> None:
 
 @test
 def a_new_connection_of_a_producer_supersedes_the_old_one(box: Box) -> None:
-    daemon = started(box)
-    old = opened(daemon.socket)
-    new = Client(daemon.socket, old.producer)
-    new.hello()
+    daemon, old = connected(box)
+    new = greeted(daemon.socket, old.producer)
     old.await_end()
     new.log()
     new.await_ack()
@@ -586,19 +564,15 @@ def a_new_connection_of_a_producer_supersedes_the_old_one(box: Box) -> None:
 
 @test
 def a_superseded_connection_is_told_so(box: Box) -> None:
-    daemon = started(box)
-    old = opened(daemon.socket)
-    new = Client(daemon.socket, old.producer)
-    new.hello()
-    ends_with(old, "superseded")
+    daemon, old = connected(box)
+    with greeted(daemon.socket, old.producer):
+        ends_with(old, "superseded")
 
 
 @test
 def a_superseded_connection_is_read_no_further(box: Box) -> None:
-    daemon = started(box)
-    old = opened(daemon.socket)
-    new = Client(daemon.socket, old.producer)
-    new.hello()
+    daemon, old = connected(box)
+    new = greeted(daemon.socket, old.producer)
     old.await_end()
     old.send_anyway(log_record(2) + log_record(3))
     new.log()
@@ -673,8 +647,7 @@ def a_user_cannot_log_to_a_run_by_naming_another_users_producer(box: Box) -> Non
     mine = opened(daemon.socket)
 
     def other() -> None:
-        theirs = Client(daemon.socket, mine.producer)
-        theirs.hello()
+        theirs = greeted(daemon.socket, mine.producer)
         theirs.log()
         theirs.await_ack()
         assert [r.code for r in theirs.rejects] == ["unknown_run"], theirs.rejects

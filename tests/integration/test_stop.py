@@ -1,7 +1,7 @@
 """What a stop leaves behind: nothing half done, whatever was under way."""
 from __future__ import annotations
 
-from client import Client
+from client import greeted
 from daemon import Daemon, started
 from tap import Box, main, test
 from wandb import Fake, forwarding, key_file
@@ -13,8 +13,7 @@ STOPS = 12
 def busy(box: Box, daemon: Daemon, number: int) -> None:
     """Stops the daemon in the middle of many plans, marks and requests."""
     daemon.start()
-    with Client(daemon.socket) as client:
-        client.hello()
+    with greeted(daemon.socket) as client:
         for i in range(RUNS):
             client.open_run(f"r{i}")
         for row in range(30):
@@ -36,8 +35,7 @@ def a_daemon_that_is_stopped_while_it_delivers_ends_well(box: Box) -> None:
 @test
 def a_stop_writes_the_log_back_into_the_database(box: Box) -> None:
     daemon = started(box)
-    with Client(daemon.socket) as client:
-        client.hello()
+    with greeted(daemon.socket) as client:
         client.open_run("r")
         client.log_many(500)
         client.flush()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from client import Client
+from client import Client, greeted
 from ctl import Ctl
 from daemon import Daemon, Store
 from process import Process, clean_env
@@ -95,25 +95,39 @@ class Service:
         self.notify.await_message("STOPPING=1")
 
 
-def write_a_run(path: Path, run: str, rows: int) -> tuple[Client, bytes]:
+def write_a_run(path: Path, run: str, rows: int) -> Client:
     """Writes without reading: nobody may be there to answer."""
     client = Client(path)
     client.say_hello()
     client.open_run(run)
     client.log_many(rows, run)
     client.send("flush")
-    return client, client.producer
+    return client
+
+
+def is_taken(service: Service, client: Client, rows: int) -> None:
+    """What the client wrote is acknowledged and stored."""
+    with client:
+        client.expect("welcome")
+        client.await_ack()
+    assert len(service.store.rows(client.producer, "log")) == rows
+
+
+def credentials(box: Box, key: str) -> str:
+    """A directory with the credential, as systemd makes it."""
+    path = box.dir / "credentials/wandb-api-key"
+    path.parent.mkdir()
+    path.write_text(key + "\n")
+    path.chmod(0o440)
+    return str(path.parent)
 
 
 @test
 def what_waits_in_the_sockets_is_taken_at_the_start(box: Box) -> None:
     service = Service(box)
-    client, producer = write_a_run(service.socket, "r", 50)
+    client = write_a_run(service.socket, "r", 50)
     service.start()
-    with client:
-        client.expect("welcome")
-        client.await_ack()
-    assert len(service.store.rows(producer, "log")) == 50
+    is_taken(service, client, 50)
     status = service.ctl().status()
     assert status["pid"] == service.daemon.process.pid, status
     assert not service.daemon.socket.exists() and not service.daemon.control.exists(), "it has no sockets of its own"
@@ -125,19 +139,13 @@ def the_sockets_outlive_the_daemon(box: Box) -> None:
     service = Service(box).start()
     service.stop()
     assert service.socket.is_socket() and service.control.is_socket()
-    client, producer = write_a_run(service.socket, "r", 5)
+    client = write_a_run(service.socket, "r", 5)
     service.start()
-    with client:
-        client.expect("welcome")
-        client.await_ack()
-    assert len(service.store.rows(producer, "log")) == 5
+    is_taken(service, client, 5)
     service.daemon.kill9()
-    other, producer = write_a_run(service.socket, "r2", 5)
+    other = write_a_run(service.socket, "r2", 5)
     service.start()
-    with other:
-        other.expect("welcome")
-        other.await_ack()
-    assert len(service.store.rows(producer, "log")) == 5
+    is_taken(service, other, 5)
     service.stop()
 
 
@@ -145,8 +153,7 @@ def the_sockets_outlive_the_daemon(box: Box) -> None:
 def sockets_meant_for_another_process_are_left_alone(box: Box) -> None:
     service = Service(box).start(LISTEN_PID=str(os.getpid()))
     assert service.daemon.socket.is_socket() and service.daemon.control.is_socket()
-    with Client(service.daemon.socket) as client:
-        client.hello()
+    greeted(service.daemon.socket).close()
     service.stop()
     assert not service.daemon.socket.exists()
 
@@ -211,32 +218,23 @@ def lines_for_the_journal_carry_their_priority(box: Box) -> None:
 @test
 def the_key_comes_as_a_credential(box: Box) -> None:
     fake = Fake(box, "--api-key", KEY)
-    credentials = box.dir / "credentials"
-    credentials.mkdir()
-    (credentials / "wandb-api-key").write_text(KEY + "\n")
-    (credentials / "wandb-api-key").chmod(0o440)  # as systemd makes it
     other = key_file(box, "f" * 40, "other")
-    service = Service(box, models__key_file=other, **forwarding(fake)).start(CREDENTIALS_DIRECTORY=str(credentials))
+    service = Service(box, models__key_file=other, **forwarding(fake)).start(CREDENTIALS_DIRECTORY=credentials(box, KEY))
     service.daemon.await_log("a key is there, from the credential wandb-api-key")
-    with Client(service.socket) as client:
-        client.hello()
+    with greeted(service.socket) as client:
         client.open_run("r")
         client.log("r")
-        client.send("finish", run="r", t=1, exit_code=0)
-        client.flush()
+        client.finish("r")
     fake.await_run("r", "finished")
     fake.check()
 
 
 @test
 def a_credential_of_white_space_is_no_key(box: Box) -> None:
-    credentials = box.dir / "credentials"
-    credentials.mkdir()
-    (credentials / "wandb-api-key").write_text("\n")  # SetCredential= of the unit
-    service = Service(box, models__key_file=box.dir / "none").start(CREDENTIALS_DIRECTORY=str(credentials))
+    none = credentials(box, "")  # SetCredential= of the unit
+    service = Service(box, models__key_file=box.dir / "none").start(CREDENTIALS_DIRECTORY=none)
     service.daemon.await_log("state=no key")
-    with Client(service.socket) as client:
-        client.hello()
+    with greeted(service.socket) as client:
         client.open_run("r")
         client.flush()
     assert service.ctl().codes() == ["no_key"]
@@ -258,8 +256,7 @@ def directories_that_tmpfiles_made_need_no_chmod(box: Box) -> None:
     daemon.process = Process(box, ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *daemon.args()],
                              env=clean_env(HOME=str(home)), log=daemon.log_path)
     until(lambda: daemon.socket.is_socket() or not daemon.process.running, "the socket is there")
-    with Client(daemon.socket) as client:
-        client.hello()
+    greeted(daemon.socket).close()
     daemon.stop()
 
 

@@ -3,76 +3,61 @@ behind live records), test_hostile.py (bytes of a client that died unread), test
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sqlite3
-import subprocess
 import threading
 
-from client import Client, log_record, now_us, opened, record
+from client import Client, connected, log_record, now_us, opened, record
+from ctl import Ctl
 from daemon import Daemon, started
 from disk import Disk
 from journal import put, spool_bytes, spool_path
-from process import BUILD
 from tap import Box, main, test, until
 from trainer import trainer
 from wandb import Fake, forwarding, key_file
 
-def table_record(seq: int, digest: bytes) -> bytes:
+
+def with_a_table_stored(box: Box) -> tuple[Daemon, bytes, list[bytes]]:
+    """A daemon that has records 1 and 2 of a producer that went away; the second one names a blob of two parts. Gives
+    the producer, and what it would send again from between the parts: the second part and the record."""
+    daemon, client = connected(box)
+    data = os.urandom(20)
+    digest = hashlib.sha256(data).digest()
     table = {"_type": "table", "blob": digest, "size": 20, "ncols": 1, "nrows": 1}
-    return record("log", seq, run="r", t=now_us(), data={"n": seq, "t": table}, blobs=[digest])
-
-
-def second_part(data: bytes) -> bytes:
-    return record("blob", 0, id=1, off=10, data=data[10:], sha256=hashlib.sha256(data).digest())
-
-
-def with_a_table_stored(daemon: Daemon, data: bytes) -> Client:
-    """A producer whose records 1 and 2 are stored; the second one names a blob that came in two parts."""
-    client = opened(daemon.socket)
+    again = [record("blob", 0, id=1, off=10, data=data[10:], sha256=digest),
+             record("log", 2, run="r", t=now_us(), data={"n": 2, "t": table}, blobs=[digest])]
     client.blob_part(1, 0, data[:10])
-    client.send_bytes(second_part(data))
-    client.send_bytes(table_record(2, hashlib.sha256(data).digest()))
+    client.send_bytes(b"".join(again))
     client.await_ack(2)
-    client.seq = 2
-    return client
+    client.close()
+    return daemon, client.producer, again
 
 
 @test
 def a_spool_whose_head_lies_between_two_parts_of_a_stored_blob_is_replayed(box: Box) -> None:
-    daemon = started(box)
-    data = os.urandom(20)
-    client = with_a_table_stored(daemon, data)
-    client.close()
-    frames = [second_part(data), table_record(2, hashlib.sha256(data).digest()), log_record(3), log_record(4)]
-    put(spool_path(daemon.spool_dir, client.producer, 0), spool_bytes(client.producer, frames, start=1000))
+    daemon, producer, again = with_a_table_stored(box)
+    put(spool_path(daemon.spool_dir, producer, 0), spool_bytes(producer, [*again, log_record(3), log_record(4)], start=1000))
     until(lambda: not daemon.kept_files() or any(".bad" in name or "aside" in name for name in daemon.kept_files()) or "set aside" in daemon.log(),
           "the spool is replayed or set aside")
-    assert daemon.store.seqs(client.producer) == [1, 2, 3, 4]
+    assert daemon.store.seqs(producer) == [1, 2, 3, 4]
     daemon.await_no_kept_files()
 
 
 @test
 def a_connection_that_goes_on_between_two_parts_of_a_stored_blob_is_taken(box: Box) -> None:
-    daemon = started(box)
-    data = os.urandom(20)
-    client = with_a_table_stored(daemon, data)
-    client.close()
-    with Client(daemon.socket, client.producer) as again:
-        assert again.hello().seq == 2
-        again.send_bytes(second_part(data))
-        again.send_bytes(table_record(2, hashlib.sha256(data).digest()))
-        again.send_bytes(log_record(3))
-        again.await_ack(3)
-        assert not again.rejects
-    assert daemon.store.seqs(client.producer) == [1, 2, 3]
+    daemon, producer, again = with_a_table_stored(box)
+    with Client(daemon.socket, producer) as client:
+        assert client.hello().seq == 2
+        client.send_bytes(b"".join([*again, log_record(3)]))
+        client.await_ack(3)
+        assert not client.rejects
+    assert daemon.store.seqs(producer) == [1, 2, 3]
 
 
 @test
 def a_commit_that_is_undone_takes_what_came_behind_it_on_the_same_connection_along(box: Box) -> None:
     """Somebody's sqlite3 holds the database for longer than the daemon waits, while three batches are under way."""
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     other = sqlite3.connect(daemon.store.path / "wbx.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     client.log_many(4000)
@@ -91,17 +76,12 @@ def a_commit_that_is_undone_takes_what_came_behind_it_on_the_same_connection_alo
     daemon.store.check()
 
 
-def answers(daemon: Daemon) -> bool:
-    """The loop answers on the control socket."""
-    r = subprocess.run([BUILD / "client/wbxctl", "status", "--json", "--socket", daemon.socket], capture_output=True, check=False)
-    return bool(r.stdout) and "store" in json.loads(r.stdout)
-
-
 @test
 def a_store_that_is_slow_under_full_load_stops_nobody_for_good_and_loses_nothing(box: Box) -> None:
     """The mailbox to the store is full nearly all the time: the loop stops reading, and goes on, thousands of times."""
     disk = Disk(box)
     daemon = Daemon(box, env=disk.env()).start()
+    ctl = Ctl(daemon)
     slow = disk.fail("sync", "wbx.db-wal", delay_ms=20)
     clients = [opened(daemon.socket) for _ in range(8)]
 
@@ -116,7 +96,7 @@ def a_store_that_is_slow_under_full_load_stops_nobody_for_good_and_loses_nothing
     for t in threads:
         t.start()
     while any(t.is_alive() for t in threads):
-        assert answers(daemon)
+        assert ctl.status()["pid"] == daemon.process.pid, "the loop answers"
     disk.lift(slow)
     for c in clients:
         assert daemon.store.seqs(c.producer) == list(range(1, c.seq + 1)) and not c.rejects

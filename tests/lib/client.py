@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
+from daemon import Daemon, started
 from msgpack_lite import cut_frame, frame, pack, unpack
-from tap import WAIT_SECONDS
+from tap import WAIT_SECONDS, Box
 
 PART_MAX = (1 << 20) - 1024
 RECORD_MAX = 1 << 20
@@ -42,6 +43,11 @@ def record(kind: str, seq: int, **body: Any) -> bytes:
 
 def log_record(seq: int, run: str = "r", **more: Any) -> bytes:
     return record("log", seq, run=run, t=now_us(), data={"n": seq}, **more)
+
+
+def records(first: int, last: int) -> list[bytes]:
+    """first .. last; record 1 opens the run."""
+    return [record("run", 1, run="r", t=now_us(), project="p") if seq == 1 else log_record(seq) for seq in range(first, last + 1)]
 
 
 class Client:
@@ -96,6 +102,11 @@ class Client:
 
     def open_run(self, run: str = "r", project: str = "p", **more: Any) -> int:
         return self.send("run", run=run, t=now_us(), project=project, **more)
+
+    def finish(self, run: str = "r", exit_code: int = 0) -> None:
+        """Ends the run, and waits until that is stored."""
+        self.send("finish", run=run, t=now_us(), exit_code=exit_code)
+        self.flush()
 
     def log(self, run: str = "r", **more: Any) -> int:
         return self.send("log", run=run, t=now_us(), data={"n": self.seq + 1}, **more)
@@ -180,10 +191,22 @@ class Client:
             assert not_beyond is None or self.acked < not_beyond, f"the connection went on: {frames[-1]}"
 
 
+def greeted(path: Path | str, producer: bytes | None = None, **hello: Any) -> Client:
+    """A client that had its welcome."""
+    client = Client(path, producer)
+    client.hello(**hello)
+    return client
+
+
 def opened(path: Path | str, run: str = "r", producer: bytes | None = None) -> Client:
     """A client with a run open and on disk."""
-    client = Client(path, producer)
-    client.hello()
+    client = greeted(path, producer)
     client.open_run(run)
     client.await_ack()
     return client
+
+
+def connected(box: Box, **settings: Any) -> tuple[Daemon, Client]:
+    """A daemon, and a client of it with a run open and on disk."""
+    daemon = started(box, **settings)
+    return daemon, opened(daemon.socket)
