@@ -3,19 +3,17 @@ training goes on, status says what is wrong, and all is stored once the disk is 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
 import sqlite3
-import subprocess
 from typing import Any
 
 from client import Client, Ended, opened
-from daemon import Daemon, started
+from ctl import Ctl
+from daemon import Daemon, away, started
 from disk import Disk, PowerDisk
-from process import BUILD
 from tap import FULL, Box, Skip, main, test, until
-from trainer import python_env, trainer
+from trainer import trainer
 
 ENOSPC, EIO, EROFS = errno.ENOSPC, errno.EIO, errno.EROFS
 UNAVAILABLE = 69  # how wbxd ends when its store cannot be opened
@@ -58,15 +56,12 @@ class Setting:
         self.trainer.tell("flush")
         self.trainer.expect_line("flushed True")
 
-    def numbers(self) -> list[int]:
-        return [row.body["data"]["n"] for row in self.daemon.store.rows(kind="log")]
-
     def end(self) -> None:
         """Everything is there, once, in order, with its blobs."""
         self.trainer.tell("end")
         self.trainer.expect_line("bye 0 0")
         assert self.trainer.wait() == 0
-        assert self.numbers() == list(range(1, self.n + 1))
+        assert self.daemon.store.numbers() == list(range(1, self.n + 1))
         self.daemon.await_no_kept_files()
         assert not self.daemon.store.tally()
         self.daemon.store.check()
@@ -84,10 +79,9 @@ def only_in_full() -> None:
 
 
 def status(daemon: Daemon) -> dict:
-    r = subprocess.run([BUILD / "client/wbxctl", "status", "--json", "--socket", daemon.socket], capture_output=True, text=True,
-                       env=python_env(), check=False)
-    assert r.returncode in (0, 1, 2), r
-    return json.loads(r.stdout) | {"exit": r.returncode}
+    found = Ctl(daemon).status()
+    assert found["exit"] in (0, 1, 2), found
+    return found
 
 
 def reasons(daemon: Daemon) -> dict[str, dict]:
@@ -114,9 +108,9 @@ def goes_on_after(s: Setting, ops: str, path: str, error: int, *, count: int, sa
     s.disk.await_hits(rule)
     if says and count < 0:
         await_critical(s.daemon, says)
-        before = s.numbers()
+        before = s.daemon.store.numbers()
         s.log(50)
-        assert s.numbers() == before, "nothing is stored meanwhile"
+        assert s.daemon.store.numbers() == before, "nothing is stored meanwhile"
     s.disk.lift()
     s.flush()
     if says:
@@ -353,8 +347,7 @@ def a_spool_that_can_neither_be_written_nor_cut_back_keeps_what_it_has(box: Box)
 def spool_fails(box: Box, ops: str, error: int, count: int, torn: bool = False) -> None:
     """A daemon that is away, a journal that is full, and a spool on a disk with trouble: calls that return an error are
     counted, those that succeed are stored."""
-    daemon = started(box)
-    daemon.stop()
+    daemon = away(box)
     disk = Disk(box)
     program = trainer(box, """
     run = wbx.init(project="p", id="r")
@@ -406,14 +399,13 @@ def spool_fails(box: Box, ops: str, error: int, count: int, torn: bool = False) 
     program.expect_line("bye")
     assert program.wait() == 0
     good = eval((box.dir / "good").read_text())  # noqa: S307: our own
-    assert [row.body["data"]["n"] for row in daemon.store.rows(kind="log")] == good
+    assert daemon.store.numbers() == good
     assert "was not kept" in (box.dir / "trainer.err").read_text()
 
 
 @test
 def a_spool_that_is_written_in_pieces_is_whole(box: Box) -> None:
-    daemon = started(box)
-    daemon.stop()
+    daemon = away(box)
     disk = Disk(box)
     rule = disk.fail("write", "/spool/", 0, short=3000, skip=1)  # the header is one write or no spool
     program = trainer(box, LOGGER, socket=daemon.socket, **disk.env())
@@ -423,7 +415,7 @@ def a_spool_that_is_written_in_pieces_is_whole(box: Box) -> None:
     program.kill9()
     daemon.start()
     daemon.await_no_kept_files()
-    assert [row.body["data"]["n"] for row in daemon.store.rows(kind="log")] == list(range(1, 3001))
+    assert daemon.store.numbers() == list(range(1, 3001))
     daemon.store.check()
 
 
@@ -443,15 +435,14 @@ def a_journal_that_finds_no_room_is_replaced_by_memory_and_said(box: Box) -> Non
     program.expect_line("0 True")
     program.expect_line("bye")
     assert program.wait() == 0
-    assert [row.body["data"]["n"] for row in daemon.store.rows(kind="log")] == list(range(1, 101))
+    assert daemon.store.numbers() == list(range(1, 101))
     assert "journal" in (box.dir / "trainer.err").read_text()
     assert daemon.kept_files() == []
 
 
 @test
 def a_spool_that_the_daemon_cannot_read_is_kept(box: Box) -> None:
-    daemon = started(box)
-    daemon.stop()
+    daemon = away(box)
     program = trainer(box, LOGGER, socket=daemon.socket)
     program.tell("3000")
     program.expect_line("logged 3000")
@@ -467,7 +458,7 @@ def a_spool_that_the_daemon_cannot_read_is_kept(box: Box) -> None:
     disk.lift()
     daemon.start()
     daemon.await_no_kept_files()
-    assert [row.body["data"]["n"] for row in daemon.store.rows(kind="log")] == list(range(1, 3001))
+    assert daemon.store.numbers() == list(range(1, 3001))
 
 
 # -- a store that cannot be used

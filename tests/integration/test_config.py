@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from client import Client, now_us, opened
+from client import greeted, now_us, opened
 from ctl import Ctl, ctl_env
 from daemon import WBXD, Daemon
 from process import Process, clean_env
@@ -193,16 +193,11 @@ def with_file(box: Box, text: str, **settings: Any) -> tuple[Daemon, Path]:
     return daemon.start("--config", str(file)), file
 
 
-def reload(daemon: Daemon, count: int = 1) -> None:
-    daemon.process.signal(signal.SIGHUP)
-    daemon.await_log("settings read again", count)
-
-
 @test
 def a_reload_takes_what_may_change(box: Box) -> None:
     daemon, file = with_file(box, "[models]\nbase_url = http://127.0.0.1:9\n")
     file.write_text("[models]\nbase_url = http://127.0.0.1:10\n[daemon]\nlog_level = debug\n")
-    reload(daemon)
+    daemon.reload()
     assert Ctl(daemon).status()["account"]["base_url"] == "http://127.0.0.1:10"
     daemon.stop()
     assert "from=running to=stopping" in daemon.log(), "it logs at debug now"
@@ -233,7 +228,7 @@ def what_counts_at_the_start_stays_until_the_next(box: Box) -> None:
     daemon, file = with_file(box, "[models]\nbase_url = http://127.0.0.1:9\n")
     file.write_text(f"[models]\nbase_url = http://127.0.0.1:9\n[daemon]\nsocket = {other.socket}\n[store]\nlimit = 100M\n"
                     f"dir = {box.dir}/elsewhere\n")
-    reload(daemon)
+    daemon.reload()
     daemon.await_log("key=daemon.socket changes with the next start only")
     store = Ctl(daemon).status()["store"]
     assert store["limit_bytes"] == 50 << 30 and store["path"] == str(daemon.store.path), store
@@ -241,13 +236,12 @@ def what_counts_at_the_start_stays_until_the_next(box: Box) -> None:
         client.log()
         client.flush()
     assert len(daemon.store.rows(kind="log")) == 1
-    reload(daemon, 2)
+    daemon.reload()
     daemon.await_log("next start only", 2)  # still so
     daemon.stop()
     assert other.socket.is_socket(), "the other daemon's socket is its own to remove"
     assert not (box.dir / "elsewhere").exists()
-    with Client(other.socket) as client:
-        client.hello()
+    greeted(other.socket).close()
     other.stop()
 
 
@@ -439,8 +433,7 @@ def hides_the_key(box: Box, source: str) -> None:
     # what is refused for good, and a server's troubles, are told in more words than what goes well
     fake.fault({"kind": "filestream"}, {"status": 500})
     fake.fault({"kind": "filestream", "body": "refuse_this"}, {"status": 400, "body": {"error": "no"}}, count=-1)
-    with Client(daemon.socket) as client:
-        client.hello()
+    with greeted(daemon.socket) as client:
         client.open_run("r", config={"a": 1})
         client.log("r")
         client.send("log", run="r", t=now_us(), data={"refuse_this": 1})
@@ -448,8 +441,7 @@ def hides_the_key(box: Box, source: str) -> None:
         Ctl(daemon).await_dead(1)
         fake.clear_faults()
         client.log("r")
-        client.send("finish", run="r", t=now_us(), exit_code=0)
-        client.flush()
+        client.finish("r")
     fake.await_run("r", "finished")
     export = box.dir / "export"
     ctl = Ctl(daemon)

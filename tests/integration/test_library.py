@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from daemon import WBXD, Daemon, started
+from daemon import WBXD, Daemon, away, started
 from process import BUILD, FORK_IS_SAFE, SANITIZER, Process
 from tap import Box, Skip, main, test, until
 from trainer import PREAMBLE, c_program, python_env, trainer
@@ -25,24 +25,17 @@ LOG_SOME = """
             n += 1
             run.log({"n": n})
 """
-
-
-def numbers(daemon: Daemon, producer: bytes | None = None) -> list[int]:
-    """What `n` was logged, in the order of the store."""
-    return [row.body["data"]["n"] for row in daemon.store.rows(producer, "log")]
+ENDING = """
+    say(run.flush(30))
+    run.finish()
+    say("bye")
+"""
 
 
 def await_numbers(daemon: Daemon, count: int) -> None:
     """1 .. count are stored, once and in order."""
-    until(lambda: len(numbers(daemon)) >= count, f"{count} rows are stored")
-    assert numbers(daemon) == list(range(1, count + 1))
-
-
-def away(box: Box, **settings: Any) -> Daemon:
-    """A daemon that ran once, so that its directories are there, and does not run now."""
-    daemon = started(box, **settings)
-    daemon.stop()
-    return daemon
+    until(lambda: len(daemon.store.numbers()) >= count, f"{count} rows are stored")
+    assert daemon.store.numbers() == list(range(1, count + 1))
 
 
 def needs_fork() -> None:
@@ -55,26 +48,33 @@ def end_well(process: Process) -> None:
     assert process.wait() == 0
 
 
+def flush_and_end_well(process: Process) -> None:
+    """As a trainer with ENDING does."""
+    process.expect_line("True")
+    end_well(process)
+
+
 # -- a daemon that comes and goes
+
+
+def log_before_the_start(box: Box, daemon: Daemon) -> None:
+    """A trainer logs 100 rows, and then the daemon comes and stores them."""
+    program = trainer(box, LOG_SOME + """
+    log(100)
+    say("logged")
+    hear()
+    """ + ENDING, socket=daemon.socket)
+    program.expect_line("logged")
+    daemon.start()
+    program.tell("go on")
+    flush_and_end_well(program)
+    await_numbers(daemon, 100)
 
 
 @test
 def what_is_logged_before_the_daemon_starts_is_stored_when_it_does(box: Box) -> None:
     daemon = away(box)
-    program = trainer(box, LOG_SOME + """
-    log(100)
-    say("logged")
-    hear()
-    say(run.flush(30))
-    run.finish()
-    say("bye")
-    """, socket=daemon.socket)
-    program.expect_line("logged")
-    daemon.start()
-    program.tell("go on")
-    program.expect_line("True")
-    end_well(program)
-    await_numbers(daemon, 100)
+    log_before_the_start(box, daemon)
     assert [r.kind for r in daemon.store.rows()][0] == "run" and daemon.store.rows()[-1].kind == "finish"
     daemon.await_no_kept_files()
 
@@ -82,20 +82,7 @@ def what_is_logged_before_the_daemon_starts_is_stored_when_it_does(box: Box) -> 
 @test
 def a_trainer_without_any_directory_keeps_its_records_in_memory_until_the_daemon_comes(box: Box) -> None:
     daemon = Daemon(box)
-    program = trainer(box, LOG_SOME + """
-    log(100)
-    say("logged")
-    hear()
-    say(run.flush(30))
-    run.finish()
-    say("bye")
-    """, socket=daemon.socket)
-    program.expect_line("logged")
-    daemon.start()
-    program.tell("go on")
-    program.expect_line("True")
-    end_well(program)
-    await_numbers(daemon, 100)
+    log_before_the_start(box, daemon)
     assert "no journal in" in (box.dir / "trainer.err").read_text()
 
 
@@ -106,10 +93,7 @@ def a_daemon_killed_and_restarted_in_the_middle_loses_and_doubles_nothing(box: B
     while hear() == "more":
         log(300)
         say("logged")
-    say(run.flush(30))
-    run.finish()
-    say("bye")
-    """, socket=daemon.socket)
+    """ + ENDING, socket=daemon.socket)
     for turn in range(6):
         program.tell("more")
         if turn % 2:
@@ -118,8 +102,7 @@ def a_daemon_killed_and_restarted_in_the_middle_loses_and_doubles_nothing(box: B
         if turn % 2:
             daemon.start()
     program.tell("enough")
-    program.expect_line("True")
-    end_well(program)
+    flush_and_end_well(program)
     await_numbers(daemon, 1800)
     daemon.store.check()
 
@@ -138,18 +121,14 @@ def a_table_logged_while_the_daemon_is_away_is_stored_when_it_returns(box: Box) 
         log(10)
     say("logged")
     hear()
-    say(run.flush(30))
-    run.finish()
-    say("bye")
-    """, socket=daemon.socket)
+    """ + ENDING, socket=daemon.socket)
     program.expect_line("True")
     daemon.kill9()
     program.tell("go on")
     program.expect_line("logged")
     daemon.start()
     program.tell("go on")
-    program.expect_line("True")
-    end_well(program)
+    flush_and_end_well(program)
     await_numbers(daemon, 65)
     assert len(daemon.store.blobs()) == 5 == len(daemon.store.blob_files())
     assert not daemon.store.tally()
@@ -166,10 +145,7 @@ def log_returns_while_the_daemon_stands_still_and_its_socket_is_full(box: Box) -
     log(8000)
     say("logged", n, run._client.stats()["waiting_bytes"] > 400_000)
     hear()
-    say(run.flush(30))
-    run.finish()
-    say("bye")
-    """, socket=daemon.socket)
+    """ + ENDING, socket=daemon.socket)
     program.expect_line("True")
     daemon.process.stop_running()
     program.tell("go on")
@@ -177,8 +153,7 @@ def log_returns_while_the_daemon_stands_still_and_its_socket_is_full(box: Box) -
     assert daemon.process.states()[0] == "T"
     daemon.process.go_on()
     program.tell("go on")
-    program.expect_line("True")
-    end_well(program)
+    flush_and_end_well(program)
     await_numbers(daemon, 8001)
 
 
@@ -312,12 +287,8 @@ def eight_threads_log_each_row_once_and_in_their_order(box: Box) -> None:
     threads = [threading.Thread(target=work, args=(t,)) for t in range(8)]
     for t in threads: t.start()
     for t in threads: t.join()
-    say(run.flush(30))
-    run.finish()
-    say("bye")
-    """, socket=daemon.socket)
-    program.expect_line("True")
-    end_well(program)
+    """ + ENDING, socket=daemon.socket)
+    flush_and_end_well(program)
     rows = [r.body["data"] for r in daemon.store.rows(kind="log")]
     for thread in range(8):
         assert [r["n"] for r in rows if r["thread"] == thread] == list(range(400))
@@ -364,7 +335,7 @@ def a_forked_child_and_its_parent_both_go_on_logging(box: Box) -> None:
     """, socket=daemon.socket)
     program.expect_line("0 True")
     end_well(program)
-    logged = sorted(numbers(daemon, p) for p in daemon.store.producers())  # either may have said hello first
+    logged = sorted(daemon.store.numbers(p) for p in daemon.store.producers())  # either may have said hello first
     assert logged == [list(range(1, 101)), list(range(1001, 1051))], logged
     assert daemon.store.query("SELECT count(*) FROM run") == [(1,)]
 
@@ -396,7 +367,7 @@ def a_child_forked_while_another_thread_is_inside_log_can_log(box: Box) -> None:
     say(status)
     """, socket=daemon.socket)
     program.expect_line("0")
-    assert sorted(numbers(daemon)) == [1, 2]
+    assert sorted(daemon.store.numbers()) == [1, 2]
 
 
 @test
@@ -459,7 +430,7 @@ def a_child_of_a_child_is_a_producer_too(box: Box) -> None:
     """, socket=daemon.socket)
     program.expect_line("0 True")
     end_well(program)
-    assert sorted(numbers(daemon)) == [1, 2, 3]
+    assert sorted(daemon.store.numbers()) == [1, 2, 3]
     assert len(daemon.store.producers()) == 3
 
 
@@ -585,8 +556,7 @@ def twenty_megabytes_logged_without_a_daemon_are_stored_in_order_when_it_comes(b
     assert any(name.endswith(".spool") for name in daemon.kept_files())
     daemon.start()
     program.tell("go on")
-    program.expect_line("True")
-    end_well(program)
+    flush_and_end_well(program)
     await_numbers(daemon, 2001)
     daemon.await_no_kept_files()
 
@@ -626,7 +596,7 @@ def a_daemon_killed_while_it_takes_a_spool_takes_the_rest_at_its_next_start(box:
     program.kill9()
     daemon.start(WBX_FAULT="commit.done:3")
     assert daemon.process.wait() == -9
-    assert 0 < len(numbers(daemon)) < 2000
+    assert 0 < len(daemon.store.numbers()) < 2000
     daemon.start()
     daemon.await_no_kept_files()
     await_numbers(daemon, 2000)
@@ -682,7 +652,7 @@ def a_forked_child_that_ends_leaves_the_run_open(box: Box) -> None:
     assert daemon.store.rows(kind="finish") == []
     program.tell("go on")
     end_well(program)
-    until(lambda: sorted(numbers(daemon)) == [1, 2, 2], "what the child logged is stored too")
+    until(lambda: sorted(daemon.store.numbers()) == [1, 2, 2], "what the child logged is stored too")
 
 
 @test
@@ -706,7 +676,7 @@ def an_error_of_the_disk_of_the_journal_never_raises(box: Box) -> None:
     program.tell("go on")
     program.expect_line("True 0")
     end_well(program)
-    stored = numbers(daemon)
+    stored = daemon.store.numbers()
     assert stored == sorted(set(stored)) and stored[:300] == list(range(1, 301))
     assert "was not kept" in (box.dir / "trainer.err").read_text()
 
@@ -739,7 +709,7 @@ def what_cannot_be_read_of_a_spool_is_given_up_and_told_and_logging_goes_on(box:
     program.expect_line("True 0")
     given_up = int(program.read_line())
     end_well(program)
-    stored = numbers(daemon)
+    stored = daemon.store.numbers()
     assert stored == sorted(set(stored)) and stored[:400] == list(range(1, 401)) and stored[-20:] == list(range(1001, 1021))
     assert given_up == 1020 - len(stored) > 100
     assert f"{given_up} records were given up" in (box.dir / "trainer.err").read_text()

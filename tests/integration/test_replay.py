@@ -7,9 +7,9 @@ import os
 import random
 from pathlib import Path
 
-from client import Client, log_record, now_us, opened, record
+from client import Client, connected, log_record, opened, record, records
 from ctl import Ctl
-from daemon import Daemon, started
+from daemon import Daemon, away, started
 from journal import WRAP, header, hello_payload, journal_bytes, journal_path, put, spool_bytes, spool_path
 from msgpack_lite import frame, pack
 from process import raise_file_limit
@@ -19,25 +19,22 @@ NOBODY = 65534
 MIB = 1 << 20
 
 
-def run_record(seq: int = 1) -> bytes:
-    return record("run", seq, run="r", t=now_us(), project="p")
-
-
-def records(first: int, last: int) -> list[bytes]:
-    """first .. last; record 1 opens the run."""
-    return [run_record() if seq == 1 else log_record(seq) for seq in range(first, last + 1)]
-
-
-def away(box: Box, **settings: object) -> Daemon:
-    """A daemon that ran once, so that its directories are there, and does not run now."""
-    daemon = started(box, **settings)
-    daemon.stop()
-    return daemon
-
-
 def await_seqs(daemon: Daemon, producer: bytes, last: int) -> None:
     until(lambda: daemon.store.producers().get(producer) == last, f"record {last} of {producer.hex()[:8]} is stored")
     assert daemon.store.seqs(producer) == list(range(1, last + 1))
+
+
+def are_replayed(daemon: Daemon, producer: bytes, last: int) -> None:
+    """Records 1 .. last are stored, and no file is left."""
+    await_seqs(daemon, producer, last)
+    daemon.await_no_kept_files()
+
+
+def dead_journal(daemon: Daemon, last: int) -> bytes:
+    """A journal with records 1 .. last, whose producer is dead; gives the producer."""
+    producer = os.urandom(16)
+    put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, records(1, last)))
+    return producer
 
 
 # -- what is whole is replayed
@@ -46,21 +43,17 @@ def await_seqs(daemon: Daemon, producer: bytes, last: int) -> None:
 @test
 def a_journal_of_the_dead_is_replayed_once_and_removed(box: Box) -> None:
     daemon = away(box)
-    producer = os.urandom(16)
-    put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, records(1, 50)))
+    producer = dead_journal(daemon, 50)
     daemon.start()
-    await_seqs(daemon, producer, 50)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, 50)
     assert len(daemon.store.rows()) == 50
 
 
 @test
 def a_journal_that_appears_while_the_daemon_runs_is_replayed(box: Box) -> None:
     daemon = started(box)
-    producer = os.urandom(16)
-    put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, records(1, 50)))
-    await_seqs(daemon, producer, 50)
-    daemon.await_no_kept_files()
+    producer = dead_journal(daemon, 50)
+    are_replayed(daemon, producer, 50)
 
 
 @test
@@ -78,8 +71,7 @@ def a_ring_that_wraps_is_replayed_in_its_order(box: Box) -> None:
     put(journal_path(daemon.journal_dir, producer),
         header(producer, capacity=capacity, start=0, head=place, tail=capacity + sum(map(len, young))) + bytes(data))
     daemon.start()
-    await_seqs(daemon, producer, 60)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, 60)
 
 
 @test
@@ -92,20 +84,17 @@ def spools_and_journal_of_a_producer_are_replayed_in_the_order_of_their_places(b
     put(spool_path(daemon.spool_dir, producer, 9), spool_bytes(producer, parts[0], start=places[0]))
     put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, parts[1], start=places[1]))
     daemon.start()
-    await_seqs(daemon, producer, 60)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, 60)
 
 
 @test
 def what_was_stored_before_is_replayed_as_duplicates(box: Box) -> None:
-    daemon = started(box)
-    client = opened(daemon.socket)
+    daemon, client = connected(box)
     client.log_many(29)
     client.await_ack()
     client.close()
     put(journal_path(daemon.journal_dir, client.producer), journal_bytes(client.producer, records(1, 50)))
-    await_seqs(daemon, client.producer, 50)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, client.producer, 50)
 
 
 @test
@@ -126,16 +115,13 @@ def a_spool_with_a_torn_end_is_replayed_up_to_it(box: Box) -> None:
     producer = os.urandom(16)
     put(spool_path(daemon.spool_dir, producer, 1), spool_bytes(producer, [*records(1, 30), log_record(31)[:-5]]))
     daemon.start()
-    await_seqs(daemon, producer, 30)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, 30)
 
 
 @test
 def a_hundred_dead_producers_are_replayed_one_after_the_other(box: Box) -> None:
     daemon = away(box)
-    producers = [os.urandom(16) for _ in range(100)]
-    for producer in producers:
-        put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, records(1, 20)))
+    producers = [dead_journal(daemon, 20) for _ in range(100)]
     daemon.start()
     daemon.await_no_kept_files()
     for producer in producers:
@@ -151,10 +137,9 @@ def a_journal_with_a_table_is_replayed_with_its_blob(box: Box) -> None:
     parts = [record("blob", 0, id=1, off=0, data=blob[:200_000]),
              record("blob", 0, id=1, off=200_000, data=blob[200_000:], sha256=digest)]
     named = record("log", 2, run="r", t=1, data={"t": {"_type": "table", "blob": digest}}, blobs=[digest])
-    put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, [run_record(), *parts, named, log_record(3)], 1 << 20))
+    put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, [*records(1, 1), *parts, named, log_record(3)], 1 << 20))
     daemon.start()
-    await_seqs(daemon, producer, 3)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, 3)
     assert [size for _, size, _, _ in daemon.store.blobs()] == [300_000]
     assert not daemon.store.tmp_files()
 
@@ -163,7 +148,7 @@ def a_journal_with_a_table_is_replayed_with_its_blob(box: Box) -> None:
 def records_that_the_store_rejects_do_not_keep_a_journal(box: Box) -> None:
     daemon = away(box)
     producer = os.urandom(16)
-    frames = [run_record(), log_record(2, run="never opened"), record("hologram", 3), record("log", 4, run="r", t=1), log_record(5)]
+    frames = [*records(1, 1), log_record(2, run="never opened"), record("hologram", 3), record("log", 4, run="r", t=1), log_record(5)]
     put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, frames))
     daemon.start()
     until(lambda: daemon.store.producers().get(producer) == 5, "record 5 is stored")
@@ -178,26 +163,25 @@ def records_that_the_store_rejects_do_not_keep_a_journal(box: Box) -> None:
 @test
 def a_journal_whose_owner_lives_is_left_alone_until_it_dies(box: Box) -> None:
     daemon = away(box)
-    producer, other = os.urandom(16), os.urandom(16)
+    producer = os.urandom(16)
     path = put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, records(1, 10)))
     lock = os.open(path, os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    put(journal_path(daemon.journal_dir, other), journal_bytes(other, records(1, 10)))
+    other = dead_journal(daemon, 10)
     daemon.start()
     await_seqs(daemon, other, 10)
     assert producer not in daemon.store.producers() and path.exists()
     os.close(lock)
-    await_seqs(daemon, producer, 10)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, 10)
 
 
 @test
 def a_file_that_has_no_final_name_yet_is_left_alone(box: Box) -> None:
     daemon = away(box)
-    producer, other = os.urandom(16), os.urandom(16)
+    producer = os.urandom(16)
     new = daemon.journal_dir / f"{producer.hex()}.journal.new"
     new.write_bytes(journal_bytes(producer, records(1, 10)))
-    put(journal_path(daemon.journal_dir, other), journal_bytes(other, records(1, 10)))
+    other = dead_journal(daemon, 10)
     daemon.start()
     await_seqs(daemon, other, 10)
     until(lambda: daemon.kept_files() == [new.name], "the other journal is gone")
@@ -210,8 +194,7 @@ def a_file_that_has_no_final_name_yet_is_left_alone(box: Box) -> None:
 def beside_a_good_one(box: Box, *bad: tuple[str, bytes]) -> Daemon:
     """Bad files (name below journal/ or spool/, bytes) beside a good journal: the good one is replayed."""
     daemon = away(box)
-    good = os.urandom(16)
-    put(journal_path(daemon.journal_dir, good), journal_bytes(good, records(1, 10)))
+    good = dead_journal(daemon, 10)
     for name, data in bad:
         put(daemon.dir / name, data)
     daemon.start()
@@ -329,8 +312,7 @@ def every_damaged_header_is_replayed_or_set_aside_and_never_hurts(box: Box) -> N
 def a_file_set_aside_stays_so_over_a_restart(box: Box) -> None:
     daemon = set_aside(box, b"garbage", P)
     daemon.restart()
-    other = os.urandom(16)
-    put(journal_path(daemon.journal_dir, other), journal_bytes(other, records(1, 5)))
+    other = dead_journal(daemon, 5)
     await_seqs(daemon, other, 5)
     assert (daemon.journal_dir / f"{P.hex()}.journal.bad").read_bytes() == b"garbage"
     assert daemon.log().count("cannot be read as records") == 1
@@ -352,8 +334,7 @@ def symlinks_hard_links_directories_and_fifos_in_the_journal_directory_are_ignor
     journal_path(daemon.journal_dir, names[2]).mkdir()
     os.mkfifo(journal_path(daemon.journal_dir, names[3]))
     spool_path(daemon.spool_dir, names[4], 1).symlink_to("/dev/zero")
-    good = os.urandom(16)
-    put(journal_path(daemon.journal_dir, good), journal_bytes(good, records(1, 10)))
+    good = dead_journal(daemon, 10)
     daemon.start()
     await_seqs(daemon, good, 10)
     assert list(daemon.store.producers()) == [good]
@@ -364,10 +345,10 @@ def symlinks_hard_links_directories_and_fifos_in_the_journal_directory_are_ignor
 @test
 def a_producer_with_a_symlink_among_its_files_keeps_nobody_else_from_being_replayed(box: Box) -> None:
     daemon = away(box)
-    bad, good = os.urandom(16), os.urandom(16)
+    bad = os.urandom(16)
     put(spool_path(daemon.spool_dir, bad, 1), spool_bytes(bad, records(1, 5)))
     spool_path(daemon.spool_dir, bad, 2).symlink_to("/dev/null")
-    put(journal_path(daemon.journal_dir, good), journal_bytes(good, records(1, 10)))  # looked at before the spools
+    good = dead_journal(daemon, 10)  # looked at before the spools
     daemon.start()
     until(lambda: good in daemon.store.producers(), "the good journal is replayed", 13)  # two more looks
 
@@ -375,12 +356,12 @@ def a_producer_with_a_symlink_among_its_files_keeps_nobody_else_from_being_repla
 @test
 def a_producer_with_a_locked_file_among_its_files_keeps_nobody_else_from_being_replayed(box: Box) -> None:
     daemon = away(box)
-    bad, good = os.urandom(16), os.urandom(16)
+    bad = os.urandom(16)
     put(spool_path(daemon.spool_dir, bad, 1), spool_bytes(bad, records(1, 5)))
     held = os.open(put(spool_path(daemon.spool_dir, bad, 2), spool_bytes(bad, [])), os.O_RDWR)
     box.defer(os.close, held)
     fcntl.flock(held, fcntl.LOCK_EX)
-    put(journal_path(daemon.journal_dir, good), journal_bytes(good, records(1, 10)))
+    good = dead_journal(daemon, 10)
     daemon.start()
     until(lambda: good in daemon.store.producers(), "the good journal is replayed", 13)
 
@@ -438,8 +419,7 @@ def a_file_under_another_users_producer_does_not_mix_with_his(box: Box) -> None:
     if os.getuid() != 0:
         raise Skip("only root can make another user's file")
     daemon = away(box)
-    producer = os.urandom(16)
-    put(journal_path(daemon.journal_dir, producer), journal_bytes(producer, records(1, 10)))
+    producer = dead_journal(daemon, 10)
     as_user(NOBODY, spool_path(daemon.spool_dir, producer, 1), spool_bytes(producer, [log_record(n) for n in range(11, 20)], 10_000))
     daemon.start()
     until(lambda: all(n.endswith(".bad") for n in daemon.kept_files()), "both were looked at")
@@ -456,10 +436,11 @@ def the_directories_let_everybody_put_files_and_nobody_list_them(box: Box) -> No
 # -- while much is replayed
 
 
-def big_spool(daemon: Daemon, producer: bytes, mib: int) -> int:
-    """Writes that much; gives the last seq."""
+def big_spool(daemon: Daemon, mib: int) -> tuple[bytes, int]:
+    """Writes that much; gives the producer and the last seq."""
+    producer = os.urandom(16)
     text = "x" * 10_000
-    frames = [run_record()]
+    frames = records(1, 1)
     size = 0
     seq = 1
     while size < mib * MIB:
@@ -467,44 +448,39 @@ def big_spool(daemon: Daemon, producer: bytes, mib: int) -> int:
         frames.append(frame(pack(["log", seq, {"run": "r", "t": 1, "data": {"n": seq, "text": text}}])))
         size += len(frames[-1])
     put(spool_path(daemon.spool_dir, producer, 1), spool_bytes(producer, frames))
-    return seq
+    return producer, seq
 
 
 @test(seconds=300)
 def a_client_logs_and_is_acknowledged_while_a_big_spool_is_replayed(box: Box) -> None:
     daemon = away(box)
-    producer = os.urandom(16)
-    last = big_spool(daemon, producer, 60)
+    producer, last = big_spool(daemon, 60)
     daemon.start()
     client = opened(daemon.socket)
     while daemon.store.producers().get(producer, 0) < last:
         client.log_many(10)
         client.flush()
-    await_seqs(daemon, producer, last)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, last)
     assert client.seq > 11
 
 
 @test(seconds=300)
 def a_daemon_that_is_told_to_stop_while_it_replays_ends_well_and_goes_on_at_its_next_start(box: Box) -> None:
     daemon = away(box)
-    producer = os.urandom(16)
-    last = big_spool(daemon, producer, 40)
+    producer, last = big_spool(daemon, 40)
     for wanted in range(1, 3000, 250):
         daemon.start()
         until(lambda: daemon.store.producers().get(producer, 0) >= wanted, f"record {wanted} is stored")
         daemon.stop()
     assert daemon.kept_files()
     daemon.start()
-    await_seqs(daemon, producer, last)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, last)
 
 
 @test
 def a_daemon_that_is_told_to_stop_at_once_ends_well_whatever_it_began(box: Box) -> None:
     daemon = away(box)
-    producer = os.urandom(16)
-    last = big_spool(daemon, producer, 8)
+    producer, last = big_spool(daemon, 8)
     for _ in range(20):
         daemon.start()
         daemon.stop()
@@ -515,15 +491,13 @@ def a_daemon_that_is_told_to_stop_at_once_ends_well_whatever_it_began(box: Box) 
 @test
 def a_connection_under_the_name_of_a_producer_that_is_replayed_loses_and_doubles_nothing(box: Box) -> None:
     daemon = away(box)
-    producer = os.urandom(16)
-    last = big_spool(daemon, producer, 20)
+    producer, last = big_spool(daemon, 20)
     daemon.start()
     for wanted in (100, 700, 1300):
         until(lambda: daemon.store.producers().get(producer, 0) > wanted, f"record {wanted} is stored")
         with Client(daemon.socket, producer) as client:
             client.say_hello()
-    await_seqs(daemon, producer, last)
-    daemon.await_no_kept_files()
+    are_replayed(daemon, producer, last)
     daemon.store.check()
 
 

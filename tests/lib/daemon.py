@@ -56,6 +56,10 @@ class Store:
     def seqs(self, producer: bytes | None = None, kind: str | None = None) -> list[int]:
         return [r.seq for r in self.rows(producer, kind)]
 
+    def numbers(self, producer: bytes | None = None) -> list[int]:
+        """What `n` was logged, in the order of the store."""
+        return [row.body["data"]["n"] for row in self.rows(producer, "log")]
+
     def producers(self) -> dict[bytes, int]:
         """Name and last durable seq."""
         return dict(self.query("SELECT name, last_seq FROM producer"))
@@ -141,6 +145,13 @@ class Daemon:
         self.stop()
         return self.start(**env)
 
+    def reload(self) -> None:
+        """SIGHUP, and returns when the settings were taken."""
+        assert self.process is not None
+        count = self.log().count("settings read again")
+        self.process.signal(signal.SIGHUP)
+        self.await_log("settings read again", count + 1)
+
     def log(self) -> str:
         return read_text(self.log_path)
 
@@ -164,6 +175,13 @@ class Daemon:
 
 def started(box: Box, **settings: Any) -> Daemon:
     return Daemon(box, **settings).start()
+
+
+def away(box: Box, **settings: Any) -> Daemon:
+    """A daemon that ran once, so that its directories are there, and does not run now."""
+    daemon = started(box, **settings)
+    daemon.stop()
+    return daemon
 
 
 def log_lines(text: str, word: str) -> Iterator[str]:
