@@ -8,10 +8,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from client import Client, now_us
+from client import greeted, now_us
 from ctl import WBXCTL, Ctl, Result, answer_of, ctl_env, reason, text_status
 from daemon import Daemon, started
-from delivery import VIEWER, Logged, log_whole, request_of, sending, some_rows
+from delivery import VIEWER, Logged, all_is_well, log_whole, request_of, sending, some_rows, steered
 from tap import Box, Skip, main, test, until
 from wandb import Fake, own
 
@@ -26,8 +26,7 @@ def stream_posts(fake: Fake) -> int:
 
 @test
 def pause_stops_delivery_over_restarts_until_unpause(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     assert ctl("pause", "models") == "sink models is paused; wbxctl unpause models\n"
     [run] = log_whole(daemon, "r")
     status = ctl.status()
@@ -42,15 +41,12 @@ def pause_stops_delivery_over_restarts_until_unpause(box: Box) -> None:
     assert ctl.status()["state"] == "paused"
     assert stream_posts(fake) == 0
     assert ctl.lines("unpause", "models") == [{"count": 1}]
-    run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, run)
 
 
 @test
 def a_pause_for_a_time_ends_by_itself(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     began = time.monotonic()
     assert "sink models is paused until" in ctl("pause", "--for", "2s", "models")
     [run] = log_whole(daemon, "r")
@@ -80,8 +76,7 @@ def a_pause_of_what_is_not_there_is_a_wrong_command_line(box: Box) -> None:
 def retry_ends_the_wait_of_the_sink_and_names_runs_that_are_not_there(box: Box) -> None:
     fake = Fake(box)
     fake.fault(VIEWER, {"status": 429, "retry_after": 7200})
-    fake, daemon = sending(box, fake=fake)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box, fake=fake)
     [run] = log_whole(daemon, "r")
     status = ctl.await_reason("rate_limited")
     assert status["sinks"][0]["next_try_s"] > 7000, status["sinks"][0]
@@ -96,8 +91,7 @@ def retry_ends_the_wait_of_the_sink_and_names_runs_that_are_not_there(box: Box) 
 def retry_while_the_way_is_being_tried_does_no_harm(box: Box) -> None:
     fake = Fake(box)
     fault = fake.fault(VIEWER, {"delay": 1, "status": 503})
-    fake, daemon = sending(box, fake=fake)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box, fake=fake)
     fake.await_hits(fault)
     for _ in range(3):
         ctl("retry")
@@ -112,13 +106,9 @@ def retry_while_the_way_is_being_tried_does_no_harm(box: Box) -> None:
 
 @test
 def flush_sends_at_once_and_says_when_all_is_there(box: Box) -> None:
-    fake, daemon = sending(box, models__interval="1h")
-    ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *some_rows(2))
-        c.flush()
-        fake.await_rows("r", 2)
+    fake, daemon, ctl = steered(box, models__interval="1h")
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(2)).arrive(c, fake)
         for words in (["--wait"], ["--run", "r", "--wait=40"], ["--wait", "40", "--run", "wbx-team/p/r"]):
             run.log(c, *some_rows(2, len(run.rows)))
             c.flush()
@@ -141,8 +131,7 @@ def flush_sends_at_once_and_says_when_all_is_there(box: Box) -> None:
 
 @test
 def flush_gives_up_in_time_for_one_run_and_not_for_another(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     fake.fault(request_of("stream", "stuck"), {"status": 404}, count=-1)
     stuck, fine = log_whole(daemon, "stuck", "fine")
     ctl("flush", "--run", "fine", "--wait=40")
@@ -160,12 +149,10 @@ def flush_gives_up_in_time_for_one_run_and_not_for_another(box: Box) -> None:
 
 @test
 def flush_tells_of_what_was_refused_meanwhile(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     fake.fault(request_of("stream", "r") | {"body": "poison"}, {"status": 400}, count=-1)
     ctl("pause", "models")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         Logged("r").open(c).log(c, {"a": "poison"}, {"a": "fine"}).finish(c)
     waiting = ctl.start("flush", "--wait=40")
     until(lambda: "S" in waiting.states(), "flush waits")
@@ -195,15 +182,13 @@ def flush_without_a_key_or_a_daemon_says_so(box: Box) -> None:
 
 def with_dead_letters(box: Box) -> tuple[Fake, Daemon, Ctl, list[Logged]]:
     """Runs a and b with two refused rows each, of HTTP 400 and 422."""
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     for run in "ab":
         for status in (400, 422):
             fake.fault(request_of("stream", run) | {"body": f"bad-{status}"}, {"status": status, "body": {"error": f"no {status}"}},
                        count=-1)
     ctl("pause", "models")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         runs = [Logged(n).open(c).log(c, {"v": "fine"}, {"v": f"bad-400 of {n}"}, {"v": f"bad-422 of {n}"}, {"v": "end"})
                 for n in "ab"]
         for run in runs:
@@ -285,11 +270,9 @@ def dead_letters_are_sent_again_or_given_up_as_chosen(box: Box) -> None:
 
 @test
 def status_ends_with_0_1_2_and_3(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     [run] = log_whole(daemon, "r")
-    run.is_delivered(fake)
-    ctl.await_healthy()
+    all_is_well(fake, ctl, run)
     screen = ctl("status")
     for text in ("state: HEALTHY", f"pid {daemon.process.pid}", "key …4567 of user wbx-user", "SINK", "models", "ok",
                  "nothing lost since the store was made"):
@@ -313,13 +296,9 @@ def status_ends_with_0_1_2_and_3(box: Box) -> None:
 
 @test
 def status_in_json_has_what_programs_need(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
-        Logged("r").open(c).log(c, *some_rows(7))
-        c.flush()
-        fake.await_rows("r", 7)
+    fake, daemon, ctl = steered(box)
+    with greeted(daemon.socket) as c:
+        Logged("r").open(c).log(c, *some_rows(7)).arrive(c, fake)
         ctl.await_healthy()
         status = ctl.status()
         assert status["schema"] == 1 and status["pid"] == daemon.process.pid and status["reasons"] == []
@@ -352,8 +331,7 @@ def status_is_shown_again_and_again_also_while_the_daemon_comes_and_goes(box: Bo
 def tail_shows_the_newest_and_follows(box: Box) -> None:
     daemon = started(box)
     ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         Logged("a").open(c).log(c, *some_rows(20))
         Logged("b").open(c).log(c, {"x": "first\x1b[31m"})
         c.flush()
@@ -379,13 +357,11 @@ def tail_shows_the_newest_and_follows(box: Box) -> None:
 
 @test
 def runs_and_backlog_say_the_same_from_daemon_and_store(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     [done] = log_whole(daemon, "done", count=4)
     done.is_delivered(fake)
     ctl("pause", "models")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         Logged("waits").open(c).log(c, *some_rows(5))
         c.send("call", run="waits", t=now_us(), phase="start", id="c1", op="judge", inputs={"a": 1})
         c.flush()

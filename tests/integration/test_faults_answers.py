@@ -6,10 +6,10 @@ import signal
 import time
 from email.utils import formatdate
 
-from client import Client, now_us
+from client import Client, greeted, now_us
 from ctl import Ctl, reason, text_status
 from daemon import Daemon
-from delivery import EVERYTHING, KINDS, VIEWER, Logged, log_whole, request_of, requests_of, sending, some_rows
+from delivery import EVERYTHING, KINDS, VIEWER, Logged, all_is_well, log_whole, request_of, requests_of, sending, some_rows, steered
 from tap import Box, main, test, until
 from wandb import ENTITY, KEY, Fake, forwarding, key_file, own, same
 
@@ -68,16 +68,12 @@ def json_that_does_not_hold_what_was_asked_for_is_asked_for_again(box: Box) -> N
         fake.fault(request_of("upsert", label), {"status": 200, "body": body}, count=2)
     for label, body in {"list-s": [1], "null-s": None, "text-s": "no"}.items():
         fake.fault(request_of("status", label), {"status": 200, "body": body}, count=2)
-    for run in log_whole(daemon, *bodies, "list-s", "null-s", "text-s"):
-        run.is_delivered(fake)
-    Ctl(daemon).await_healthy()
-    fake.check()
+    all_is_well(fake, Ctl(daemon), *log_whole(daemon, *bodies, "list-s", "null-s", "text-s"))
 
 
 @test
 def a_server_that_is_ill_is_named_in_status(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     [first] = log_whole(daemon, "first")
     first.is_delivered(fake)
     fake.fault(EVERYTHING, {"status": 503, "body": {"error": "we are \u001b[31mdown"}}, count=-1)
@@ -91,9 +87,7 @@ def a_server_that_is_ill_is_named_in_status(box: Box) -> None:
     screen = text_status(ctl, 1)
     assert "answers with HTTP 503" in screen and "we are" in screen and "\x1b" not in screen, screen
     fake.clear_faults()
-    run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, run)
 
 
 @test
@@ -116,10 +110,7 @@ def an_address_that_is_not_w_and_b_parks_no_run(box: Box) -> None:
     daemon.process.signal(signal.SIGHUP)
     until(lambda: ctl.sink()["last_error"] == {"code": 200, "text": "HTTP 200: <html>gateway</html>"}, "the page of a portal is shown")
     fake.clear_faults()
-    for run in runs:
-        run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check(warnings=("unknown path",))
+    all_is_well(fake, ctl, *runs, warnings=("unknown path",))
 
 
 # -- rate limits
@@ -143,8 +134,7 @@ def retry_after_is_waited_for(box: Box) -> None:
 
 @test
 def a_wait_of_hours_is_kept_shown_and_ended_by_retry(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     date = formatdate(time.time() + 7200, usegmt=True)
     fake.fault(request_of("stream", "r"), {"status": 429, "retry_after": date}, count=1)
     [run] = log_whole(daemon, "r")
@@ -157,21 +147,16 @@ def a_wait_of_hours_is_kept_shown_and_ended_by_retry(box: Box) -> None:
     other.is_delivered(fake)  # one run's wait is not another's
     assert fake.run("r")["state"] == "running"
     ctl("retry", "--run", "r")
-    run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, run)
 
 
 @test
 def rate_limit_headers_space_requests_so_that_none_is_refused(box: Box) -> None:
     fake, daemon = sending(box, "--fs-rate", "4", "--fs-window", "1")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = Logged("r").open(c)
         for i in range(9):
-            run.log(c, *some_rows(1, i))
-            c.flush()
-            fake.await_rows("r", i + 1)
+            run.log(c, *some_rows(1, i)).arrive(c, fake)
         run.finish(c)
     run.is_delivered(fake)
     assert not [e for e in fake.requests("filestream") if e["status"] != 200]
@@ -180,17 +165,11 @@ def rate_limit_headers_space_requests_so_that_none_is_refused(box: Box) -> None:
 
 @test
 def a_spacing_of_hours_is_shown_and_ended_by_retry(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     fake.fault(request_of("stream", "r"), {"headers": {"RateLimit-Remaining": "0", "RateLimit-Reset": "7200"}}, skip=1)
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *some_rows(2))
-        c.flush()
-        fake.await_rows("r", 2)
-        run.log(c, *some_rows(1, 2))
-        c.flush()
-        fake.await_rows("r", 3)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(2)).arrive(c, fake)
+        run.log(c, *some_rows(1, 2)).arrive(c, fake)
         until(lambda: ctl.sink()["spacing_s"] == 7200, "status shows the spacing")
         run.log(c, *some_rows(1, 3)).finish(c)
     log_whole(daemon, "other")[0].is_delivered(fake)
@@ -204,8 +183,7 @@ def a_spacing_of_hours_is_shown_and_ended_by_retry(box: Box) -> None:
 
 @test
 def a_key_that_is_refused_stops_the_sink_until_there_is_another(box: Box) -> None:
-    fake, daemon = sending(box, "--api-key", OTHER_KEY)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box, "--api-key", OTHER_KEY)
     runs = log_whole(daemon, "a", "b")
     status = ctl.await_reason("auth_refused")
     assert status["exit"] == 1 and status["state"] == "attention" and status["account"]["key_tail"] == KEY[-4:]
@@ -215,22 +193,15 @@ def a_key_that_is_refused_stops_the_sink_until_there_is_another(box: Box) -> Non
     assert f"W&B refused the key …{KEY[-4:]} (HTTP 401)" in screen and "Put a valid key into the key file" in screen
     assert daemon.store.query("SELECT count(*) FROM line") == [(0,)], "nothing is planned that cannot be sent"
     (box.dir / "key").write_text(OTHER_KEY + "\n")  # looked at every two seconds
-    for run in runs:
-        run.is_delivered(fake)
-    ctl.await_healthy()
+    all_is_well(fake, ctl, *runs, warnings=NOT_OURS)
     assert ctl.dead() == [] and ctl.status()["account"]["key_tail"] == OTHER_KEY[-4:]
-    fake.check(warnings=NOT_OURS)
 
 
 @test
 def a_key_that_is_revoked_makes_no_dead_letter(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *some_rows(3))
-        c.flush()
-        fake.await_rows("r", 3)
+    fake, daemon, ctl = steered(box)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(3)).arrive(c, fake)
         for status in (401, 403):
             fake.fault(EVERYTHING, {"status": status}, count=-1)
             run.log(c, *some_rows(3, len(run.rows)))
@@ -264,8 +235,7 @@ def an_answer_about_an_old_key_says_nothing_of_the_new_one(box: Box) -> None:
 def a_viewer_that_is_nobody_is_a_refused_key(box: Box) -> None:
     fake = Fake(box)
     fake.fault(VIEWER, {"status": 200, "body": {"data": {"viewer": None}}}, count=-1)
-    fake, daemon = sending(box, fake=fake)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box, fake=fake)
     [run] = log_whole(daemon, "r")
     ctl.await_reason("auth_refused")
     assert fake.requests("filestream") == []
@@ -279,8 +249,7 @@ def a_viewer_that_is_nobody_is_a_refused_key(box: Box) -> None:
 
 @test
 def what_needs_a_person_parks_that_run_alone_and_retry_brings_it_all(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     cases = {f"{status}-{kind}": (kind, {"status": status, "body": {"error": f"no {status}"}})
              for status in (402, 403, 404, 410) for kind in KINDS}
     cases["409-stream"] = ("stream", {"status": 409, "body": {"error": "no 409"}})
@@ -311,19 +280,14 @@ def what_needs_a_person_parks_that_run_alone_and_retry_brings_it_all(box: Box) -
     until(lambda: fake.requests("filestream") and ctl.run_state("404-stream")["parked"], "it is parked again")
     fake.clear_faults()
     ctl("retry")
-    for run in runs:
-        run.is_delivered(fake)
-    ctl.await_healthy()
+    all_is_well(fake, ctl, *runs)
     assert ctl.dead() == []
-    fake.check()
 
 
 @test
 def an_entity_that_the_key_may_not_write_to_parks_its_runs_alone(box: Box) -> None:
-    fake, daemon = sending(box, "--forbid-entity", "others")
-    ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
+    fake, daemon, ctl = steered(box, "--forbid-entity", "others")
+    with greeted(daemon.socket) as c:
         forbidden = Logged("forbidden", entity="others").open(c).log(c, *some_rows(2)).finish(c)
         mine = Logged("mine").open(c).log(c, *some_rows(2)).finish(c)
     mine.is_delivered(fake)
@@ -337,13 +301,9 @@ def an_entity_that_the_key_may_not_write_to_parks_its_runs_alone(box: Box) -> No
 
 @test
 def a_run_that_was_deleted_there_begins_anew_by_retry(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *some_rows(4))
-        c.flush()
-        fake.await_rows("r", 4)
+    fake, daemon, ctl = steered(box)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(4)).arrive(c, fake)
         fake.ask("/__reset", {})
         run.log(c, *some_rows(3, 4))
         c.flush()
@@ -379,13 +339,11 @@ def without(run: Logged, *bad: int) -> list[int]:
 
 @test
 def a_row_that_is_refused_is_found_set_aside_and_sent_again_on_demand(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     ctl("pause", "models")
     poison(fake, "r", "poison-r-")
     poison(fake, "q", "poison-q-", 422)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         r = poisonous_run(c, "r", 100, 37, 71).finish(c)
         q = poisonous_run(c, "q", 3, 0).finish(c)
     ctl("unpause", "models")
@@ -417,13 +375,11 @@ def a_row_that_is_refused_is_found_set_aside_and_sent_again_on_demand(box: Box) 
 
 @test
 def the_search_for_refused_rows_goes_on_after_the_daemon_was_killed(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     ctl("pause", "models")
     poison(fake, "r", "poison-r-")
     bad = [0, 50, 51, 120, 199]
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = poisonous_run(c, "r", 200, *bad)
         run.log(c, {"what": "fine"}).finish(c)
     ctl("unpause", "models")
@@ -439,13 +395,11 @@ def the_search_for_refused_rows_goes_on_after_the_daemon_was_killed(box: Box) ->
 
 @test
 def a_config_that_is_refused_is_set_aside_and_the_run_goes_on(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     answers = {f"r{status}": status for status in (400, 413, 422)}
     for name, status in answers.items():
         poison(fake, name, "poison-config", status, kind="upsert")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         runs = [Logged(name) for name in answers]
         for run in runs:
             run.config["bad"] = "poison-config"
@@ -468,8 +422,7 @@ def a_config_that_is_refused_is_set_aside_and_the_run_goes_on(box: Box) -> None:
 
 @test
 def a_config_is_not_blamed_for_one_bad_answer(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     fake.fault(request_of("upsert", "r"), {"status": 400})
     [run] = log_whole(daemon, "r")
     run.is_delivered(fake)
@@ -479,14 +432,10 @@ def a_config_is_not_blamed_for_one_bad_answer(box: Box) -> None:
 
 @test
 def a_config_that_comes_later_and_is_refused_is_set_aside(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     poison(fake, "r", "poison-later", kind="upsert")
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *some_rows(2))
-        c.flush()
-        fake.await_rows("r", 2)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(2)).arrive(c, fake)
         c.send("config", run="r", t=now_us(), data={"bad": "poison-later"})
         c.send("tags", run="r", t=now_us(), add=["tag"])
         run.log(c, *some_rows(2, 2)).finish(c)
@@ -503,11 +452,9 @@ def a_config_that_comes_later_and_is_refused_is_set_aside(box: Box) -> None:
 
 @test
 def a_summary_that_is_refused_is_set_aside_and_the_run_ends(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     poison(fake, "r", "poison-summary")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = Logged("r").open(c).log(c, *some_rows(5)).set_summary(c, note="poison-summary").finish(c)
     fake.await_run("r", "finished")
     [letter] = ctl.await_dead(1)
@@ -522,11 +469,9 @@ def a_summary_that_is_refused_is_set_aside_and_the_run_ends(box: Box) -> None:
 
 @test
 def bodies_that_are_too_big_are_halved_and_a_row_that_alone_is_too_big_set_aside(box: Box) -> None:
-    fake, daemon = sending(box, "--max-body", "20000")
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box, "--max-body", "20000")
     ctl("pause", "models")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = Logged("r").open(c)
         for i in range(300):
             run.log(c, {"i": i, "text": "x" * (30000 if i == 123 else 400)})
@@ -543,11 +488,8 @@ def one_body_that_was_too_big_does_not_slow_the_run_down_for_ever(box: Box) -> N
     fake, daemon = sending(box)
     fake.fault(request_of("stream", "r") | {"body": "big"}, {"status": 413}, count=3)
     ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *[row | {"t": "big"} for row in some_rows(8)])
-        c.flush()
-        fake.await_rows("r", 8)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *[row | {"t": "big"} for row in some_rows(8)]).arrive(c, fake)
         ctl("pause", "models")
         run.log(c, *some_rows(400, 8))
         c.flush()
@@ -566,22 +508,14 @@ def one_body_that_was_too_big_does_not_slow_the_run_down_for_ever(box: Box) -> N
 
 @test
 def a_run_whose_rows_fill_megabytes_is_asked_about_all_the_same(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     big = {f"k{i}": '"\\' * 100 for i in range(4000)}  # each of these characters is escaped twice in W&B's answer
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, big)
-        c.flush()
-        fake.await_rows("r", 1)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, big).arrive(c, fake)
         c.send("tags", run="r", t=now_us(), add=["tag"])
-        run.log(c, {"n": 1})
-        c.flush()
+        run.log(c, {"n": 1}).arrive(c, fake)
         until(lambda: fake.run("r")["tags"] == ["tag"], "the tags come")
-        fake.await_rows("r", 2)
-        run.log(c, big | {"n": 2})
-        c.flush()
-        fake.await_rows("r", 3)
+        run.log(c, big | {"n": 2}).arrive(c, fake)
         fake.fault(request_of("stream", "r"), {"status": 404})
         run.log(c, {"n": 3})
         c.flush()
@@ -596,11 +530,9 @@ def a_run_whose_rows_fill_megabytes_is_asked_about_all_the_same(box: Box) -> Non
 
 @test
 def the_end_of_a_run_that_is_refused_is_not_forgotten(box: Box) -> None:
-    fake, daemon = sending(box)
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box)
     fake.fault(request_of("stream", "r") | {"body": '"complete":true'}, {"status": 400}, count=-1)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = Logged("r").open(c).log(c, *some_rows(5)).finish(c)
     ctl.await_parked("r")
     assert len(fake.rows("r")) == 5

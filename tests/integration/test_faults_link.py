@@ -1,18 +1,15 @@
 """The way to W&B fails: connections refused, reset, mute or slow, names, certificates, proxies. Then it works, and all arrives."""
 from __future__ import annotations
 
-import json
 import random
-import signal
 import ssl
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from client import Client, now_us
+from client import greeted, now_us
 from ctl import Ctl, reason
 from daemon import Daemon
-from delivery import EVERYTHING, KINDS, VIEWER, Logged, log_whole, request_of, requests_of, sending, some_rows
+from delivery import EVERYTHING, KINDS, VIEWER, Logged, all_is_well, log_whole, request_of, requests_of, sending, some_rows, steered
 from link import ConnectProxy, DaemonWithNames, NameServer, Relay, certificate
 from tap import FULL, Box, main, test, until
 from trainer import trainer
@@ -63,12 +60,8 @@ def a_connection_that_is_reset_loses_and_doubles_nothing(box: Box) -> None:
 @test
 def a_link_that_is_cut_in_the_middle_is_taken_up_where_it_broke(box: Box) -> None:
     fake, relay, daemon, ctl = linked(box)
-    with Client(daemon.socket) as c:
-        c.hello()
-        runs = [Logged(n).open(c).log(c, *some_rows(5)) for n in ("a", "b", "c")]
-        c.flush()
-        for run in runs:
-            fake.await_rows(run.name, 5)
+    with greeted(daemon.socket) as c:
+        runs = [Logged(n).open(c).log(c, *some_rows(5)).arrive(c, fake) for n in ("a", "b", "c")]
         for round in range(3):
             relay.cut()
             for run in runs:
@@ -82,21 +75,16 @@ def a_link_that_is_cut_in_the_middle_is_taken_up_where_it_broke(box: Box) -> Non
                 fake.await_rows(run.name, len(run.rows))
         for run in runs:
             run.finish(c)
-    for run in runs:
-        run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, *runs)
 
 
 @test
 def while_the_link_is_down_one_small_request_at_a_time_tries_it(box: Box) -> None:
     fake, relay, daemon, ctl = linked(box, models__stall_timeout=STALL)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         runs = [Logged(f"r{i}").open(c).log(c, *some_rows(2)) for i in range(20)]
-        c.flush()
         for run in runs:
-            fake.await_rows(run.name, 2)
+            run.arrive(c, fake)
         relay.cut()
         for run in runs:
             run.log(c, *some_rows(2, 2))
@@ -132,20 +120,14 @@ def an_answer_that_never_comes_is_not_waited_for_for_ever(box: Box) -> None:
 
 @test
 def a_server_that_stands_still_is_shown_as_a_link_that_is_down(box: Box) -> None:
-    fake, daemon = sending(box, models__stall_timeout=STALL)
-    ctl = Ctl(daemon)
-    with Client(daemon.socket) as c:
-        c.hello()
-        run = Logged("r").open(c).log(c, *some_rows(3))
-        c.flush()
-        fake.await_rows("r", 3)
+    fake, daemon, ctl = steered(box, models__stall_timeout=STALL)
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(3)).arrive(c, fake)
         fake.freeze()
         run.log(c, *some_rows(3, 3)).finish(c)
     await_link_down(ctl, "nothing moved for too long")
     fake.thaw()
-    run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, run)
 
 
 @test
@@ -153,8 +135,7 @@ def a_slow_server_is_waited_for_as_long_as_bytes_move(box: Box) -> None:
     fake, daemon = sending(box, models__stall_timeout="500ms")
     slow_in = fake.fault({"kind": "filestream", "path": "/slow-in/"}, {"slow_in": 200_000})
     slow_out = fake.fault(request_of("upsert", "slow-out"), {"slow_out": 150})  # some 2 s for 300 bytes
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         slow = Logged("slow-in").open(c).log(c, *[{"i": i, "text": "x" * 1000} for i in range(150)]).finish(c)
     [other] = log_whole(daemon, "slow-out")
     slow.is_delivered(fake)
@@ -168,8 +149,7 @@ def a_slow_server_is_waited_for_as_long_as_bytes_move(box: Box) -> None:
 def bodies_that_are_too_big_for_a_thin_link_become_smaller(box: Box) -> None:
     fake, relay, daemon, ctl = linked(box, models__stall_timeout="500ms", models__body_max="512K")
     ctl("pause", "models")
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = Logged("r").open(c).log(c, *[{"i": i, "text": "x" * 1000} for i in range(480)]).finish(c)
     relay.bytes_per_s = 100_000  # all of it takes longer than the 1.5 s that a server may think; 64 KiB do not
     ctl("unpause", "models")
@@ -181,13 +161,18 @@ def bodies_that_are_too_big_for_a_thin_link_become_smaller(box: Box) -> None:
 
 # -- names
 
-@test
-def a_name_server_that_does_not_answer_holds_up_nothing_but_delivery(box: Box) -> None:
+def nameless(box: Box, connect_timeout: str) -> tuple[NameServer, Fake, Daemon]:
+    """A daemon that knows its fake by a name, and the server of that name, mute for now."""
     names = NameServer(box)
     fake = Fake(box)
     daemon = DaemonWithNames(box, names, models__key_file=key_file(box),
-                             **forwarding(fake, models__base_url=f"http://wandb.test:{fake.port}", models__connect_timeout="200ms"))
-    daemon.start()
+                             **forwarding(fake, models__base_url=f"http://wandb.test:{fake.port}", models__connect_timeout=connect_timeout))
+    return names, fake, daemon.start()
+
+
+@test
+def a_name_server_that_does_not_answer_holds_up_nothing_but_delivery(box: Box) -> None:
+    names, fake, daemon = nameless(box, "200ms")
     ctl = Ctl(daemon)
     [run] = log_whole(daemon, "r")  # acknowledged meanwhile
     status = await_link_down(ctl)
@@ -197,18 +182,12 @@ def a_name_server_that_does_not_answer_holds_up_nothing_but_delivery(box: Box) -
     daemon.stop()  # does not wait for the names, which take minutes
     names.address = "127.0.0.1"
     daemon.start()
-    run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, run)
 
 
 @test
 def a_name_that_comes_back_is_used_without_a_restart(box: Box) -> None:
-    names = NameServer(box)
-    fake = Fake(box)
-    daemon = DaemonWithNames(box, names, models__key_file=key_file(box),
-                             **forwarding(fake, models__base_url=f"http://wandb.test:{fake.port}", models__connect_timeout="300ms"))
-    daemon.start()
+    names, fake, daemon = nameless(box, "300ms")
     [run] = log_whole(daemon, "r")
     await_link_down(Ctl(daemon), "esolv")
     names.address = "127.0.0.1"
@@ -226,12 +205,6 @@ class SafeFake(Fake):
         self.context.check_hostname = False
         super().__init__(box, "--tls-cert", str(cert), "--tls-key", str(key))
 
-    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method=method)
-        with urllib.request.urlopen(request, timeout=40, context=self.context) as answer:
-            return json.load(answer)
-
 
 def with_config(box: Box, fake: Fake, text: str, **settings: Any) -> tuple[Daemon, Path]:
     """A daemon that reads [models] from a file, too."""
@@ -242,10 +215,8 @@ def with_config(box: Box, fake: Fake, text: str, **settings: Any) -> tuple[Daemo
 
 
 def reload(daemon: Daemon, config: Path, text: str) -> None:
-    count = daemon.log().count("settings read again")
     config.write_text("[models]\n" + text)
-    daemon.process.signal(signal.SIGHUP)
-    daemon.await_log("settings read again", count + 1)
+    daemon.reload()
 
 
 @test
@@ -264,9 +235,7 @@ def a_certificate_that_is_not_trusted_is_said_and_ca_file_helps(box: Box) -> Non
     await_link_down(ctl, "certificate")
     assert fake.requests() == [], "nothing was said to a stranger"
     reload(daemon, config, f"ca_file = {cert}\n")
-    run.is_delivered(fake)
-    ctl.await_healthy()
-    fake.check()
+    all_is_well(fake, ctl, run)
 
 
 @test
@@ -302,8 +271,7 @@ def a_certificate_of_another_host_and_a_ca_file_that_is_none_are_said(box: Box) 
 
 @test
 def a_proxy_is_used_for_http(box: Box) -> None:
-    fake, daemon = sending(box, models__base_url="http://wandb.invalid", **{"models__proxy": "http://127.0.0.1:9"})
-    ctl = Ctl(daemon)
+    fake, daemon, ctl = steered(box, models__base_url="http://wandb.invalid", models__proxy="http://127.0.0.1:9")
     [run] = log_whole(daemon, "r")
     await_link_down(ctl, "127.0.0.1 port 9")
     daemon.stop()
@@ -325,10 +293,8 @@ def a_proxy_is_used_for_https_and_its_refusal_is_said(box: Box) -> None:
     [run] = log_whole(daemon, "r")
     await_link_down(ctl, "407")
     reload(daemon, config, f"ca_file = {cert}\nproxy = {proxy.url}\n")
-    run.is_delivered(fake)
+    all_is_well(fake, ctl, run)
     assert set(proxy.asked) == {"CONNECT wandb.test:443 HTTP/1.1"}, proxy.asked
-    ctl.await_healthy()
-    fake.check()
 
 
 # -- kills
@@ -336,12 +302,9 @@ def a_proxy_is_used_for_https_and_its_refusal_is_said(box: Box) -> None:
 @test
 def rows_with_gaps_whose_answer_was_lost_by_a_kill_are_known_again(box: Box) -> None:
     fake, daemon = sending(box)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         run = Logged("r").open(c)
-        run.log(c, *some_rows(1))
-        c.flush()
-        fake.await_rows("r", 1)
+        run.log(c, *some_rows(1)).arrive(c, fake)
         fault = fake.fault(request_of("stream", "r"), {"hang": 60})  # it is processed first
         steps = [0]
         for i, row in enumerate(some_rows(20, 1)):

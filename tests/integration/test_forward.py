@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from client import Client, now_us, opened, record
+from client import Client, greeted, now_us, opened, record
 from ctl import Ctl
 from daemon import Daemon, started
 from tap import Box, main, test, until
@@ -21,29 +21,36 @@ def sending(box: Box, *fake_args: str, **settings: object) -> tuple[Fake, Daemon
 def log_run(daemon: Daemon, run: str, count: int, **more: object) -> list[dict]:
     """A whole run through the socket, finished; gives what was logged."""
     rows = [{"n": i, "loss": 1 / (i + 1), "nested": {"a": i, "b": [i, "x"]}} for i in range(count)]
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         c.open_run(run, **more)
         for row in rows:
             c.send("log", run=run, t=now_us(), data=row)
-        c.send("finish", run=run, t=now_us(), exit_code=0)
-        c.flush()
+        c.finish(run)
     return rows
 
 
-def holds(fake: Fake, run: str, rows: list[dict], project: str = "p") -> None:
-    """The fake has exactly these rows, numbered from 0."""
-    got = fake.rows(run, project)
+def arrives(fake: Fake, run: str, rows: list[dict]) -> None:
+    """The run ends there with exactly these rows, numbered from 0."""
+    fake.await_run(run, "finished")
+    got = fake.rows(run)
     assert [r["_step"] for r in got] == list(range(len(rows))), [r["_step"] for r in got]
     for have, want in zip(got, rows):
         assert same(own(have), want), f"{have} is not {want}"
 
 
+def with_three_rows_there(fake: Fake, daemon: Daemon) -> Client:
+    """A client whose run r has three rows at W&B."""
+    client = opened(daemon.socket)
+    client.log_many(3)
+    client.flush()
+    fake.await_rows("r", 3)
+    return client
+
+
 @test
 def a_run_arrives_whole(box: Box) -> None:
     fake, daemon = sending(box)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         c.open_run("r", name="a name", group="g", job_type="train", notes="n", tags=["x", "y"], host="h", program="t.py",
                    config={"lr": 1e-6, "model": {"name": "q", "layers": 3}, "list": [1, 2], "none": None, "nan": math.nan,
                            "empty": {}})
@@ -52,8 +59,7 @@ def a_run_arrives_whole(box: Box) -> None:
                 "h": {"_type": "histogram", "values": [1, 2], "bins": [0.5, 1, 1.5]}}
         c.send("log", run="r", t=1_795_346_659_146_402, data=data)
         c.send("log", run="r", t=1_795_346_660_146_402, data={"a": 0.2})
-        c.send("finish", run="r", t=now_us(), exit_code=0)
-        c.flush()
+        c.finish("r")
     run = fake.await_run("r", "finished")
     first, second = fake.rows("r")
     assert same(own(first), data), first
@@ -73,8 +79,7 @@ def a_run_arrives_whole(box: Box) -> None:
 def many_rows_arrive_once_each_and_in_order(box: Box) -> None:
     fake, daemon = sending(box)
     rows = log_run(daemon, "many", 5000)
-    fake.await_run("many", "finished")
-    holds(fake, "many", rows)
+    arrives(fake, "many", rows)
     fake.check()
 
 
@@ -83,8 +88,7 @@ def runs_go_side_by_side(box: Box) -> None:
     fake, daemon = sending(box)
     logged = {f"run{i}": log_run(daemon, f"run{i}", 50 + i) for i in range(12)}
     for run, rows in logged.items():
-        fake.await_run(run, "finished")
-        holds(fake, run, rows)
+        arrives(fake, run, rows)
     fake.check()
 
 
@@ -98,8 +102,7 @@ def without_a_key_everything_waits_and_with_one_it_goes(box: Box) -> None:
     assert fake.requests() == []
     assert daemon.store.query("SELECT count(*) FROM line") == [(0,)], "nothing is planned that cannot be sent"
     key_file(box)  # found within seconds, without a word to the daemon
-    fake.await_run("r", "finished")
-    holds(fake, "r", rows)
+    arrives(fake, "r", rows)
     fake.check()
 
 
@@ -125,8 +128,7 @@ def producers_merge_their_explicit_steps(box: Box) -> None:
     fake, daemon = sending(box, models__merge_max="1h")
     ranks = []
     for rank in range(4):
-        c = box.enter(Client(daemon.socket))
-        c.hello(rank=rank)
+        c = box.enter(greeted(daemon.socket, rank=rank))
         c.open_run("r")
         c.flush()
         ranks.append(c)
@@ -134,8 +136,7 @@ def producers_merge_their_explicit_steps(box: Box) -> None:
         for rank, c in enumerate(ranks):
             c.send("log", run="r", t=now_us(), step=step * 2, data={f"rank{rank}": step, "shared": {str(rank): step}})
     for rank, c in enumerate(ranks):
-        c.send("finish", run="r", t=now_us(), exit_code=0 if rank != 2 else 3)
-        c.flush()
+        c.finish("r", 0 if rank != 2 else 3)
     run = fake.await_run("r", "failed")
     assert run["exitcode"] == 3, "the first code that is not 0 is the run's"
     rows = fake.rows("r")
@@ -175,8 +176,7 @@ def metrics_that_are_defined_arrive_as_defined(box: Box) -> None:
 @test
 def config_tags_and_summary_may_change_in_between(box: Box) -> None:
     fake, daemon = sending(box)
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         c.open_run("r", config={"a": 1, "gone": 2}, tags=["first"])
         c.log("r")
         c.flush()
@@ -186,8 +186,7 @@ def config_tags_and_summary_may_change_in_between(box: Box) -> None:
         c.send("tags", run="r", t=now_us(), add=["second"], remove=["first"])
         c.send("summary", run="r", t=now_us(), data={"best": {"x": 1, "y": 2}})
         c.send("summary", run="r", t=now_us(), remove=[["best", "y"]])
-        c.send("finish", run="r", t=now_us(), exit_code=0)
-        c.flush()
+        c.finish("r")
     run = fake.await_run("r", "finished")
     assert fake.config("r") == {"a": 1, "b": {"c": 3}}
     assert sorted(run["tags"]) == ["by-hand", "second"], "tags made in the browser stay"
@@ -223,8 +222,7 @@ def a_run_lives_by_heartbeats(box: Box) -> None:
     fake, daemon = sending(box, models__heartbeat="500ms")
     with opened(daemon.socket) as c:
         until(lambda: fake.run("r") and fake.run("r")["heartbeats"] >= 3, "three heartbeats")
-        c.send("finish", run="r", t=now_us(), exit_code=0)
-        c.flush()
+        c.finish("r")
         fake.await_run("r", "finished")
     fake.check()
 
@@ -239,8 +237,7 @@ def a_record_for_a_done_run_opens_it_again(box: Box) -> None:
         c.flush()
         fake.await_rows("r", 4)
         assert fake.run("r")["state"] == "running"
-        c.send("finish", run="r", t=now_us(), exit_code=1)
-        c.flush()
+        c.finish("r", 1)
     fake.await_run("r", "failed")
     assert [r["_step"] for r in fake.rows("r")] == [0, 1, 2, 3]
     fake.check()
@@ -280,8 +277,7 @@ def clients_without_a_journal_that_are_gone_at_once_end_their_runs_too(box: Box)
 def more_runs_than_requests_at_a_time_all_live_by_heartbeats(box: Box) -> None:
     fake, daemon = sending(box, models__heartbeat="500ms", models__requests_per_s=1000)
     runs = [f"r{i}" for i in range(24)]
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         for run in runs:
             c.open_run(run)
             c.log(run)
@@ -313,18 +309,13 @@ def a_run_that_w_and_b_has_already_is_gone_on_with_and_not_written_over(box: Box
 @test
 def rows_that_somebody_else_added_meanwhile_are_not_written_over(box: Box) -> None:
     fake, daemon = sending(box)
-    client = opened(daemon.socket)
-    client.log_many(3)
-    client.flush()
-    fake.await_rows("r", 3)
+    client = with_three_rows_there(fake, daemon)
     daemon.kill9()
     fake.ask("/__run", {"run": "wbx-team/p/r", "foreign_rows": [{"_step": s, "_timestamp": 1, "_runtime": 1, "x": s} for s in (3, 4)]})
     daemon.start()
-    with Client(daemon.socket, client.producer) as client:
-        client.hello()
+    with greeted(daemon.socket, client.producer) as client:
         client.log_many(2)
-        client.send("finish", run="r", t=now_us(), exit_code=0)
-        client.flush()
+        client.finish("r")
     fake.await_run("r", "finished")
     assert [r["_step"] for r in fake.rows("r")] == list(range(7))
     assert [r["x"] for r in fake.rows("r")[3:5]] == [3, 4]
@@ -335,10 +326,7 @@ def rows_that_somebody_else_added_meanwhile_are_not_written_over(box: Box) -> No
 @test
 def rows_whose_answer_was_lost_with_the_daemon_are_there_once(box: Box) -> None:
     fake, daemon = sending(box)
-    with opened(daemon.socket) as client:
-        client.log_many(3)
-        client.flush()
-        fake.await_rows("r", 3)
+    with with_three_rows_there(fake, daemon) as client:
         fault = fake.fault({"kind": "filestream", "body": "wandb-history"}, {"hang": 60})
         client.log_many(4)
         client.flush()
@@ -346,11 +334,9 @@ def rows_whose_answer_was_lost_with_the_daemon_are_there_once(box: Box) -> None:
         fake.await_hits(fault)
         daemon.kill9()
     daemon.start()
-    with Client(daemon.socket, client.producer) as client:
-        client.hello()
+    with greeted(daemon.socket, client.producer) as client:
         client.log_many(2)
-        client.send("finish", run="r", t=now_us(), exit_code=0)
-        client.flush()
+        client.finish("r")
     fake.await_run("r", "finished")
     assert [r["_step"] for r in fake.rows("r")] == list(range(9))
     assert "somebody else wrote" not in daemon.log()
@@ -360,15 +346,11 @@ def rows_whose_answer_was_lost_with_the_daemon_are_there_once(box: Box) -> None:
 @test
 def a_run_that_w_and_b_has_lost_is_parked_and_told(box: Box) -> None:
     fake, daemon = sending(box)
-    client = opened(daemon.socket)
-    client.log_many(3)
-    client.flush()
-    fake.await_rows("r", 3)
+    client = with_three_rows_there(fake, daemon)
     daemon.kill9()
     fake.ask("/__reset", {})
     daemon.start()
-    with Client(daemon.socket, client.producer) as client:
-        client.hello()
+    with greeted(daemon.socket, client.producer) as client:
         client.log_many(2)
         client.flush()
     daemon.await_log("parked: W&B has no such run any more")
@@ -387,8 +369,7 @@ def a_late_row_stays_here_and_takes_no_other_row_s_step(box: Box) -> None:
             if step == 10:
                 fake.await_rows("r", 3)
         c.send("log", run="r", t=now_us(), step=2, data={"v": "too late"})
-        c.send("finish", run="r", t=now_us(), exit_code=0)
-        c.flush()
+        c.finish("r")
     fake.await_run("r", "finished")
     rows = fake.rows("r")
     assert [(r["_step"], r["v"]) for r in rows] == [(0, 0), (1, 1), (2, 2), (3, 1), (10, 10), (11, 11)], rows

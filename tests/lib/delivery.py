@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from client import Client, now_us
+from client import Client, greeted, now_us
+from ctl import Ctl
 from daemon import Daemon, started
 from tap import Box
 from wandb import Fake, forwarding, key_file, own, same
@@ -14,6 +15,12 @@ def sending(box: Box, *fake_args: str, fake: Fake | None = None, **settings: Any
     fake = fake or Fake(box, *fake_args)
     short = {"models__backoff_max": "100ms", "models__requests_per_s": 0}
     return fake, started(box, models__key_file=key_file(box), **forwarding(fake, **(short | settings)))
+
+
+def steered(box: Box, *fake_args: str, **settings: Any) -> tuple[Fake, Daemon, Ctl]:
+    """As sending(), with wbxctl for the daemon."""
+    fake, daemon = sending(box, *fake_args, **settings)
+    return fake, daemon, Ctl(daemon)
 
 
 class Logged:
@@ -44,8 +51,13 @@ class Logged:
         return self
 
     def finish(self, c: Client, exit_code: int = 0) -> "Logged":
-        c.send("finish", run=self.name, t=now_us(), exit_code=exit_code)
+        c.finish(self.name, exit_code)
+        return self
+
+    def arrive(self, c: Client, fake: Fake) -> "Logged":
+        """Waits until W&B has all rows so far."""
         c.flush()
+        fake.await_rows(self.name, len(self.rows))
         return self
 
     def is_delivered(self, fake: Fake, steps: list[int] | None = None) -> None:
@@ -70,12 +82,19 @@ def some_rows(count: int, first: int = 0) -> list[dict]:
 
 def log_whole(daemon: Daemon, *names: str, count: int = 3) -> list[Logged]:
     """Whole runs of few rows, by one producer; returns when all is on the daemon's disk."""
-    with Client(daemon.socket) as c:
-        c.hello()
+    with greeted(daemon.socket) as c:
         runs = [Logged(name).open(c).log(c, *some_rows(count)).set_summary(c, best=0.5) for name in names]
         for run in runs:
             run.finish(c)
     return runs
+
+
+def all_is_well(fake: Fake, ctl: Ctl, *runs: Logged, warnings: tuple[str, ...] = ()) -> None:
+    """These runs are delivered, the daemon is healthy, and the fake's judge has nothing to say but these warnings."""
+    for run in runs:
+        run.is_delivered(fake)
+    ctl.await_healthy()
+    fake.check(warnings=warnings)
 
 
 # -- which requests a fault meets

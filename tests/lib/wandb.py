@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -20,6 +21,8 @@ ENTITY = "wbx-team"
 
 class Fake:
     """A fake W&B on a port of its own; stop() and start() take it off the net and back, with an empty memory."""
+
+    context: ssl.SSLContext | None = None  # of one that speaks TLS
 
     def __init__(self, box: Box, *args: str, name: str = "fake") -> None:
         self.box = box
@@ -56,7 +59,7 @@ class Fake:
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method)
-        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS, context=self.context) as answer:
             return json.load(answer)
 
     def fault(self, match: dict, then: dict, count: int = 1, skip: int = 0) -> int:
