@@ -213,7 +213,7 @@ def a_row_with_a_table_is_there_and_its_run_stays_open(box: Box) -> None:
     until(lambda: fake.run("r")["heartbeats"] >= 3, "heartbeats go on")
     assert fake.run("r")["state"] == "running"
     assert daemon.store.query("SELECT state FROM run") == [(3,)], "finishing"
-    assert daemon.store.query("SELECT key, nrows FROM (SELECT key, 2 AS nrows FROM upload)") == [("rollouts", 2)]
+    assert daemon.store.query("SELECT key FROM upload") == [("rollouts",)]
     fake.check(final=False)
 
 

@@ -25,6 +25,11 @@ LOG_SOME = """
             n += 1
             run.log({"n": n})
 """
+LOG_20_MB = """
+    run = wbx.init(project="p", id="r")
+    for n in range(1, 2001):
+        run.log({"n": n, "text": "x" * 10_000})
+"""
 ENDING = """
     say(run.flush(30))
     run.finish()
@@ -541,10 +546,7 @@ def every_call_that_returned_before_kill_9_is_stored_once(box: Box) -> None:
 @test
 def twenty_megabytes_logged_without_a_daemon_are_stored_in_order_when_it_comes(box: Box) -> None:
     daemon = away(box)
-    program = trainer(box, """
-    run = wbx.init(project="p", id="r")
-    for n in range(1, 2001):
-        run.log({"n": n, "text": "x" * 10_000})
+    program = trainer(box, LOG_20_MB + """
     say("logged", run._client.stats()["given_up"])
     hear()
     say(run.flush(60))
@@ -585,10 +587,7 @@ def twenty_megabytes_of_a_trainer_that_was_killed_are_stored_in_order_when_the_d
 @test
 def a_daemon_killed_while_it_takes_a_spool_takes_the_rest_at_its_next_start(box: Box) -> None:
     daemon = away(box)
-    program = trainer(box, """
-    run = wbx.init(project="p", id="r")
-    for n in range(1, 2001):
-        run.log({"n": n, "text": "x" * 10_000})
+    program = trainer(box, LOG_20_MB + """
     say("logged")
     hear()
     """, socket=daemon.socket)
@@ -659,11 +658,7 @@ def a_forked_child_that_ends_leaves_the_run_open(box: Box) -> None:
 def an_error_of_the_disk_of_the_journal_never_raises(box: Box) -> None:
     daemon = away(box)
     os.rmdir(daemon.spool_dir)
-    program = trainer(box, """
-    import resource
-    run = wbx.init(project="p", id="r")
-    for n in range(1, 2001):
-        run.log({"n": n, "text": "x" * 10_000})
+    program = trainer(box, LOG_20_MB + """
     stats = run._client.stats()
     say("logged", stats["given_up"] > 0, stats["given_up"] + stats["records"])
     hear()
