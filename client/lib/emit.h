@@ -22,6 +22,10 @@ struct emit_blobs {
 	uint8_t digests[RECORD_BLOBS_MAX][DIGEST_BYTES];
 };
 
+/* May this map be logged at all? 0; -EINVAL it is a list or not closed; -EMSGSIZE a pair (with tables:
+ * the whole) is above what a record holds; what its own error is. */
+int emit_check_map(const struct wbx_map *m);
+
 /* A record under way: `lock` is held between emit_begin() and emit_end(), so keep it short. */
 struct emit {
 	struct wbx *w;

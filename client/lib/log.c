@@ -6,6 +6,10 @@
 #include <errno.h>
 #include <string.h>
 
+enum {
+	PART_MAX = RECORD_MAX - RECORD_ROOM /* bytes of a map in one record */
+};
+
 /* --- maps as records --- */
 
 /* A record whose last pair is the map: {run, t, extra pairs ..., key: map}. */
@@ -62,8 +66,7 @@ static int take_pairs(struct mp *from, uint32_t *left, struct wbx_map *part)
 
 		if (mp_take(&at, &key) < 0 || mp_take(&at, &value) < 0)
 			return -EINVAL;
-		if (part->levels[0].count > 0 &&
-		    part->bytes.len + key.len + value.len > RECORD_MAX - RECORD_ROOM)
+		if (part->levels[0].count > 0 && part->bytes.len + key.len + value.len > PART_MAX)
 			return 0;
 		pack_raw(&part->p, key);
 		pack_raw(&part->p, value);
@@ -99,18 +102,41 @@ static int emit_map_in_parts(const struct map_record *mr, const struct wbx_map *
 	return r;
 }
 
+/* Does each pair find a record that it fits into? Asked before the first goes out. */
+static int check_pairs(const struct wbx_map *m)
+{
+	struct mp at = mp_of(buf_span(&m->bytes));
+
+	if (m->bytes.len <= PART_MAX)
+		return 0;
+	if (m->table_count > 0)
+		return -EMSGSIZE;
+	for (uint32_t left = m->levels[0].count; left > 0; left--) {
+		struct span key;
+		struct span value;
+
+		if (mp_take(&at, &key) < 0 || mp_take(&at, &value) < 0)
+			return -EINVAL;
+		if (key.len + value.len > PART_MAX)
+			return -EMSGSIZE;
+	}
+	return 0;
+}
+
+int emit_check_map(const struct wbx_map *m)
+{
+	int r = m->levels[0].is_list ? -EINVAL : map_check(m);
+
+	return r < 0 ? r : check_pairs(m);
+}
+
 static int log_map(const struct map_record *mr, const struct wbx_map *m)
 {
-	int r;
+	int r = mr->run == NULL || m == NULL ? -EINVAL : emit_check_map(m);
 
-	if (mr->run == NULL || m == NULL || m->levels[0].is_list)
-		return -EINVAL;
-	r = map_check(m);
 	if (r < 0)
 		return r;
-	if (m->bytes.len <= RECORD_MAX - RECORD_ROOM)
-		return emit_map(mr, m);
-	return m->table_count == 0 ? emit_map_in_parts(mr, m) : -EMSGSIZE;
+	return m->bytes.len <= PART_MAX ? emit_map(mr, m) : emit_map_in_parts(mr, m);
 }
 
 int wbx_log(struct wbx_run *run, const struct wbx_map *values, int64_t step, enum wbx_commit commit)
@@ -134,9 +160,8 @@ int wbx_config(struct wbx_run *run, const struct wbx_map *values)
 	const struct map_record mr = {
 		.run = run, .kind = "config", .key = "data", .step = WBX_NO_STEP};
 
-	if (values != NULL && values->table_count > 0)
-		return -EINVAL; /* its records name no blobs */
-	return log_map(&mr, values);
+	return values == NULL || values->table_count == 0 ? log_map(&mr, values)
+							  : -EINVAL; /* its records name no blobs */
 }
 
 /* --- tables --- */

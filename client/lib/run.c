@@ -78,7 +78,7 @@ static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_r
 /* Its records name no blobs. */
 static int check_config(const struct wbx_map *config)
 {
-	return config->table_count > 0 ? -EINVAL : map_check(config);
+	return config->table_count > 0 ? -EINVAL : emit_check_map(config);
 }
 
 static int check_options(const struct wbx_run_options *o)
@@ -135,12 +135,13 @@ int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run
 	assert(run != NULL);
 	run->generation = w->generation;
 	r = emit_run(w, run, options);
-	if (r == 0 && options->config != NULL)
-		r = wbx_config(run, options->config);
 	if (r < 0) {
 		run_free(run);
 		return r;
 	}
+	if (options->config != NULL)
+		(void)wbx_config(run, options->config); /* the run is open; a config that finds no
+							   room is counted as given up */
 	keep_run(w, run);
 	*ret = run;
 	return 0;

@@ -95,7 +95,8 @@ struct wbx_run_options {
 	const char *python; /* version of the interpreter, for W&B */
 	const struct wbx_map *config;
 };
-/* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. */
+/* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. A config for which
+ * there is no room any more is counted as given up; the run is open. */
 WBX_API int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
 /* Joins a run that another process opened, to add to it. Only project, entity and id count. */
 WBX_API int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
@@ -108,7 +109,8 @@ enum wbx_commit {
 	WBX_COMMIT_NO,
 };
 #define WBX_NO_STEP INT64_MIN
-/* A row, or a part of one. */
+/* A row, or a part of one. A map above 1 MiB goes in several records: when room ends between them
+ * (-ENOBUFS) some of its keys are kept. */
 WBX_API int wbx_log(struct wbx_run *run, const struct wbx_map *values, int64_t step,
 		    enum wbx_commit commit);
 WBX_API int wbx_summary(struct wbx_run *run, const struct wbx_map *values);

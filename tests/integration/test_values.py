@@ -121,6 +121,25 @@ def a_data_frame_is_a_table(box: Box) -> None:
 
 
 @test
+def a_value_above_1_mib_costs_its_row_and_no_other(box: Box) -> None:
+    daemon = started(box)
+    t = trainer(box, """
+        run = wbx.init(project="p", id="r", config={"a": 1})
+        run.log({"small": 1, "big": "x" * 1_200_000, "after": 2})
+        run.log({"a" * 10: "x" * 600_000, "b": "y" * 600_000})
+        run.config.update({"c": 3, "big": "x" * 1_200_000})
+        run.log({"next": 2})
+        run.finish()
+        say("bye")
+    """, socket=daemon.socket)
+    t.expect_line("bye")
+    assert t.wait() == 0
+    rows = [(sorted(row.body["data"]), row.body.get("commit")) for row in daemon.store.rows(kind="log")]
+    assert rows == [(["a" * 10], False), (["b"], True), (["next"], None)], rows
+    assert [row.body["data"] for row in daemon.store.rows(kind="config")] == [{"a": 1}]
+
+
+@test
 def wrong_use_raises_and_costs_nothing_else(box: Box) -> None:
     daemon = started(box)
     t = trainer(box, """
