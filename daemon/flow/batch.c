@@ -50,6 +50,12 @@ int batch_add_peer(struct batch *b, const struct batch_peer *peer, unsigned *ret
 	return 0;
 }
 
+void batch_drop_peer(struct batch *b)
+{
+	assert(b->peer_count > 0);
+	b->peer_count--;
+}
+
 int batch_add_hello(struct batch *b, unsigned peer, struct span payload)
 {
 	size_t at = b->bytes.len;

@@ -80,6 +80,8 @@ int batch_add_peer(struct batch *b, const struct batch_peer *peer, unsigned *ret
 /* Copies the payload; e->at and e->run_at are set here, run_at from an offset into the payload. */
 int batch_add(struct batch *b, const struct batch_entry *e, struct span payload, struct span run);
 int batch_add_hello(struct batch *b, unsigned peer, struct span payload);
+/* Takes back the peer that was added last; it has nothing in the batch. */
+void batch_drop_peer(struct batch *b);
 
 static inline struct span batch_bytes(const struct batch *b, size_t at, size_t len)
 {

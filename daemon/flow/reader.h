@@ -50,9 +50,9 @@ int reader_run(struct reader *r, int64_t run, struct run_info *ret); /* -ENOENT 
 /* Runs with a number above `after`, rising, up to READER_PAGE of them. */
 typedef int (*reader_on_run)(void *arg, const struct run_info *run);
 int reader_runs(struct reader *r, int64_t after, reader_on_run on_run, void *arg);
-/* Runs that are parked, have late rows, or finish while files wait: a page of them, newest first.
- */
-int reader_notable_runs(struct reader *r, reader_on_run on_run, void *arg);
+/* Runs that are parked, have late rows, or finish while files wait, of one user (-1: of all): a page
+ * of them, parked ones first, then the newest. */
+int reader_notable_runs(struct reader *r, int64_t uid, reader_on_run on_run, void *arg);
 /* Runs that are not done, or that got a record after they were: what the sender has to look after.
  * Only their numbers. */
 typedef int (*reader_on_number)(void *arg, int64_t number);
@@ -108,7 +108,8 @@ struct stream_info {
 int reader_stream(struct reader *r, int64_t stream,
 		  struct stream_info *ret); /* all 0 when it has no records */
 typedef int (*reader_on_stream)(void *arg, const struct stream_info *stream);
-int reader_waiting_streams(struct reader *r, reader_on_stream on_stream, void *arg);
+/* Those with a number above `after`, rising. */
+int reader_waiting_streams(struct reader *r, int64_t after, reader_on_stream on_stream, void *arg);
 
 /* --- what is planned --- */
 struct planned_line {
@@ -188,7 +189,6 @@ struct store_totals {
 	int64_t rejected; /* since the store was made */
 	int64_t refused;
 	int64_t lost; /* given up by clients */
-	int64_t free_pages_bytes;
 };
 int reader_totals(struct reader *r, struct store_totals *ret);
 struct sink_info {

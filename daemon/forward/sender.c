@@ -203,7 +203,7 @@ static uint64_t count_backlog(struct sender *s, uint64_t now_ms)
 	if (now_ms < s->next_count_ms)
 		return s->next_count_ms;
 	s->next_count_ms = now_ms + BACKLOG_MS;
-	if (s->reader != NULL && reader_waiting_streams(s->reader, on_waiting, &sum) == 0)
+	if (s->reader != NULL && reader_waiting_streams(s->reader, 0, on_waiting, &sum) == 0)
 		atomic_store(&s->neighbours.stats->backlog, sum);
 	return s->next_count_ms;
 }

@@ -71,7 +71,16 @@ int batcher_hello(struct batcher *b, struct session *s, struct span payload)
 	if (fillable(b) == NULL)
 		return -EAGAIN;
 	r = peer_of(b, s, &peer);
-	return r < 0 ? r : batch_add_hello(b->open, peer, payload);
+	if (r < 0)
+		return r;
+	r = batch_add_hello(b->open, peer, payload);
+	if (r < 0) { /* without a hello the store would make the producer up; it is a session's
+			first */
+		batch_drop_peer(b->open);
+		s->batch_number = 0;
+		s->in_batches--;
+	}
+	return r;
 }
 
 int batcher_add(struct batcher *b, struct session *s, struct batch_entry *e, struct span payload,

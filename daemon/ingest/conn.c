@@ -331,7 +331,6 @@ void conn_tick(struct conn *c, uint64_t now_ms)
 
 static void begin(struct conn *c)
 {
-	loop_conn_came(c->ingest, c->uid);
 	c->prev = loop_conns(c->ingest);
 	c->next = *c->prev;
 	if (c->next != NULL)
@@ -359,11 +358,14 @@ int conn_accept(struct ingest *ingest, struct listener *listener)
 	r = uv_accept((uv_stream_t *)&listener->pipe, (uv_stream_t *)&c->pipe);
 	if (r == 0)
 		r = peer_uid(&c->pipe, &c->uid);
-	if (r == 0 && !loop_admits(ingest, c->uid))
-		r = -EUSERS;
+	if (r == 0)
+		r = loop_conn_came(ingest, c->uid);
 	if (r == 0) {
 		c->session = session_new(ingest, c->uid, &source_ops, c);
-		r = c->session == NULL ? -ENOMEM : 0;
+		if (c->session == NULL) {
+			loop_conn_gone(ingest, c->uid);
+			r = -ENOMEM;
+		}
 	}
 	if (r < 0) {
 		c->state = CONN_CLOSING;

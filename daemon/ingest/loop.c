@@ -3,6 +3,9 @@
 #include "daemon/ingest/ingest_parts.h"
 #include "proto/base/mem.h"
 
+#include <assert.h>
+#include <errno.h>
+
 enum {
 	READ_BYTES_TIGHT = 4 << 10 /* while the budget for unfinished frames is used up */
 };
@@ -74,32 +77,34 @@ static struct uid_count *find_uid(const struct ingest *in, uid_t uid)
 	return node == NULL ? NULL : container_of(node, struct uid_count, node);
 }
 
-bool loop_admits(const struct ingest *in, uid_t uid)
+static struct uid_count *add_uid(struct ingest *in, uid_t uid)
 {
-	const struct uid_count *u = find_uid(in, uid);
+	struct uid_count *u = mem_zalloc(sizeof(*u));
 
-	return in->state == INGEST_RUNNING &&
-	       stats_get(in->settings.stats, COUNT_CONNECTIONS) < CONNECTIONS_MAX &&
-	       (u == NULL || u->connections < CONNECTIONS_PER_UID_MAX);
+	if (u == NULL)
+		return NULL;
+	u->uid = uid;
+	if (map_add(&in->uids, &u->node, map_hash(&in->uids, &uid, sizeof(uid))) < 0)
+		return mem_free(u);
+	stats_add(in->settings.stats, COUNT_USERS, 1);
+	return u;
 }
 
-void loop_conn_came(struct ingest *in, uid_t uid)
+int loop_conn_came(struct ingest *in, uid_t uid)
 {
 	struct uid_count *u = find_uid(in, uid);
 
+	if (in->state != INGEST_RUNNING ||
+	    stats_get(in->settings.stats, COUNT_CONNECTIONS) >= CONNECTIONS_MAX ||
+	    (u != NULL && u->connections >= CONNECTIONS_PER_UID_MAX))
+		return -EUSERS;
+	if (u == NULL)
+		u = add_uid(in, uid);
+	if (u == NULL)
+		return -ENOMEM;
 	stats_add(in->settings.stats, COUNT_CONNECTIONS, 1);
-	if (u == NULL) {
-		u = mem_zalloc(sizeof(*u));
-		if (u == NULL)
-			return; /* not counted, so not limited: the total still is */
-		u->uid = uid;
-		if (map_add(&in->uids, &u->node, map_hash(&in->uids, &uid, sizeof(uid))) < 0) {
-			(void)mem_free(u);
-			return;
-		}
-		stats_add(in->settings.stats, COUNT_USERS, 1);
-	}
 	u->connections++;
+	return 0;
 }
 
 void loop_conn_gone(struct ingest *in, uid_t uid)
@@ -107,7 +112,8 @@ void loop_conn_gone(struct ingest *in, uid_t uid)
 	struct uid_count *u = find_uid(in, uid);
 
 	stats_sub(in->settings.stats, COUNT_CONNECTIONS, 1);
-	if (u == NULL || --u->connections > 0)
+	assert(u != NULL);
+	if (--u->connections > 0)
 		return;
 	map_remove(&in->uids, &u->node);
 	(void)mem_free(u);

@@ -21,7 +21,7 @@ bool loop_take_turn(struct ingest *in, const struct conn *c);
 void loop_end_turn(struct ingest *in, const struct conn *c);
 
 /* Connections, in all and of one uid. */
-bool loop_admits(const struct ingest *in, uid_t uid);
-void loop_conn_came(struct ingest *in, uid_t uid);
+/* One more: 0; -EUSERS there are enough; -ENOMEM. */
+int loop_conn_came(struct ingest *in, uid_t uid);
 void loop_conn_gone(struct ingest *in, uid_t uid);
 struct conn **loop_conns(struct ingest *in); /* head of the list */

@@ -37,8 +37,14 @@ static int on_backlog_stream(void *arg, const struct stream_info *s)
 	struct run_info run;
 	struct pack p;
 	size_t at;
-	int r = reader_run(w->reader, stream_run(s->stream), &run);
+	int r;
 
+	if (slice_is_full(w->q)) {
+		w->q->more = true;
+		return 1;
+	}
+	w->q->after = s->stream;
+	r = reader_run(w->reader, stream_run(s->stream), &run);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	if (!is_meant(w->q, &run))
@@ -64,11 +70,13 @@ static int on_backlog_stream(void *arg, const struct stream_info *s)
 int query_backlog(struct query *q, struct reader *reader)
 {
 	struct item_walk w = {.q = q, .reader = reader};
-	int r = reader_waiting_streams(reader, on_backlog_stream, &w);
+	int r;
 
+	q->more = false;
+	r = reader_waiting_streams(reader, q->after, on_backlog_stream, &w);
 	if (r == 0)
 		answer_done(&q->out, q->id, q->shown);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int on_run(void *arg, const struct run_info *run)
@@ -85,8 +93,7 @@ static int on_run(void *arg, const struct run_info *run)
 		return 1;
 	}
 	q->after = run->id;
-	if (!query_may_see(q, run->uid) ||
-	    (run_argument(q).at != NULL && !run_is_called(run, run_argument(q))))
+	if (!is_meant(q, run))
 		return 0;
 	r = reader_stream(w->reader, stream_of(run->id, CLASS_METRICS), &s);
 	if (r < 0)
@@ -180,13 +187,13 @@ static int on_tail_record(void *arg, const struct stored_record *record)
 
 static int tail_begins_at(struct query *q, struct reader *reader)
 {
-	int64_t back = (int64_t)mp_get_uint(mp_of(buf_span(&q->args)), "last", 10);
+	uint64_t back = mp_get_uint(mp_of(buf_span(&q->args)), "last", 10);
 	int64_t newest;
 	int r = reader_last_lsn(reader, &newest);
 
 	if (r < 0)
 		return r;
-	q->after = newest > back ? newest - back : 0;
+	q->after = (uint64_t)newest > back ? newest - (int64_t)back : 0;
 	return 0;
 }
 

@@ -14,7 +14,6 @@ struct sink_sum {
 	int64_t waiting;
 	int64_t bytes;
 	int64_t oldest_us;
-	int64_t delivered_bytes;
 };
 
 struct sums {
@@ -250,11 +249,7 @@ static int on_dead_group(void *arg, const struct dead_group *g)
 static int on_notable_run(void *arg, const struct run_info *run)
 {
 	struct packed_list *l = arg;
-	bool notable = run->parked[0] != '\0' ||
-		       (run->state == RUN_FINISHING && run->uploads > 0) || run->late > 0;
 
-	if (!notable || !query_may_see(l->q, run->uid))
-		return 0;
 	if (l->count == LIST_MAX)
 		return 1;
 	pack_map(&l->p, 7);
@@ -277,7 +272,8 @@ static int pack_notable(struct pack *p, const struct query *q, struct reader *re
 	list_init(&runs, q, reader);
 	r = reader == NULL ? 0 : reader_dead_groups(reader, on_dead_group, &dead);
 	if (r == 0 && reader != NULL)
-		r = reader_notable_runs(reader, on_notable_run, &runs);
+		r = reader_notable_runs(reader, q->is_admin ? -1 : (int64_t)q->uid, on_notable_run,
+					&runs);
 	pack_list(p, "dead", &dead);
 	pack_list(p, "notable", &runs);
 	return r < 0 ? r : 0;
@@ -333,7 +329,7 @@ int query_status(struct query *q, struct reader *reader)
 	int r = reader_totals(reader, &totals);
 
 	if (r == 0)
-		r = reader_waiting_streams(reader, sum_stream, &sums);
+		r = reader_waiting_streams(reader, 0, sum_stream, &sums);
 	if (r < 0 && !has_fault(q))
 		return r;
 	if (r < 0) { /* what is wrong is told all the same */

@@ -153,6 +153,7 @@ static int open_run(struct commit *c, const struct batch *b, struct batch_entry 
 	struct member_key key = {.producer = p->id};
 	sqlite3_stmt *s;
 	int64_t before;
+	bool known;
 	int r;
 
 	(void)record_parse(batch_bytes(b, e->at, e->len), &record,
@@ -174,14 +175,16 @@ static int open_run(struct commit *c, const struct batch *b, struct batch_entry 
 		commit_reject(e, "too_many_runs", "one process may open 256 runs");
 		return 0;
 	}
-	if (find_or_make_run(c, b->peers[e->peer].uid, entity, project, record.run, ret_run) < 0)
-		return -EIO;
-	if (r == 0 && before != *ret_run) {
+	known = r == 0;
+	r = find_or_make_run(c, b->peers[e->peer].uid, entity, project, record.run, ret_run);
+	if (r < 0)
+		return r;
+	if (known && before != *ret_run) {
 		commit_reject(e, "bad_field",
 			      "this process has a run of that id open in another project");
 		return 0;
 	}
-	if (r == -ENOENT) {
+	if (!known) {
 		p->run_count++;
 		r = cache_member(c, &key, *ret_run);
 		if (r < 0)

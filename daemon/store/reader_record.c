@@ -20,7 +20,7 @@
 /* The newest extent of every stream, found by jumping from one stream to the next instead of
  * walking all extents. */
 #define NEWEST_EXTENTS                                                                             \
-	"WITH RECURSIVE s(stream) AS (SELECT min(stream) FROM extent UNION ALL "                   \
+	"WITH RECURSIVE s(stream) AS (SELECT min(stream) FROM extent WHERE stream > ?1 UNION ALL " \
 	"SELECT (SELECT min(stream) FROM extent WHERE stream > s.stream) FROM s WHERE s.stream "   \
 	"IS NOT NULL) "                                                                            \
 	"SELECT " STREAM_COLUMNS "FROM s JOIN extent e ON e.stream = s.stream AND e.first = "      \
@@ -52,7 +52,8 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT " STREAM_COLUMNS "FROM extent e LEFT JOIN cursor c ON c.stream = e.stream "
 		"WHERE e.stream = ?1 ORDER BY e.first DESC LIMIT 1",
 	[SQL_WAITING] = NEWEST_EXTENTS
-	"WHERE e.records > coalesce(c.records, 0) OR e.blobs > coalesce(c.blobs, 0)",
+	"WHERE e.records > coalesce(c.records, 0) OR e.blobs > coalesce(c.blobs, 0) "
+	"ORDER BY s.stream",
 	[SQL_LINES] = "SELECT id - ?1, step, lsn, records, bytes, text FROM line WHERE id >= ?1 + "
 		      "?2 AND id < ?3 ORDER BY id LIMIT ?4",
 	[SQL_BLOB] = "SELECT size, data, data IS NULL FROM blob WHERE sha256 = ?1",
@@ -167,11 +168,12 @@ int reader_stream(struct reader *r, int64_t stream, struct stream_info *ret)
 	return e;
 }
 
-int reader_waiting_streams(struct reader *r, reader_on_stream on_stream, void *arg)
+int reader_waiting_streams(struct reader *r, int64_t after, reader_on_stream on_stream, void *arg)
 {
 	sqlite3_stmt *s = db_stmt(&r->records, SQL_WAITING);
 	int e;
 
+	db_bind_int(s, 1, after);
 	while ((e = db_step(s)) == 1) {
 		struct stream_info stream;
 

@@ -31,8 +31,9 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUNS] = "SELECT " RUN_COLUMNS
 		     "FROM run r WHERE r.id > ?1 AND r.name <> '' ORDER BY r.id LIMIT ?2",
 	[SQL_NOTABLE_RUNS] =
-		"SELECT " RUN_COLUMNS "FROM run r WHERE r.parked IS NOT NULL OR r.late > 0 OR "
-		"r.state = 3 ORDER BY r.id DESC LIMIT ?1",
+		"SELECT " RUN_COLUMNS "FROM run r WHERE (?2 < 0 OR r.uid = ?2) AND (r.parked IS "
+		"NOT NULL OR r.late > 0 OR r.state = 3 AND EXISTS (SELECT 1 FROM upload u WHERE "
+		"u.run = r.id)) ORDER BY r.parked IS NULL, r.id DESC LIMIT ?1",
 	/* the condition of the index run_open, word for word */
 	[SQL_OPEN_RUNS] = "SELECT id FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "
 			  "ORDER BY id",
@@ -118,11 +119,12 @@ int reader_runs(struct reader *r, int64_t after, reader_on_run on_run, void *arg
 	return each_run(s, on_run, arg);
 }
 
-int reader_notable_runs(struct reader *r, reader_on_run on_run, void *arg)
+int reader_notable_runs(struct reader *r, int64_t uid, reader_on_run on_run, void *arg)
 {
 	sqlite3_stmt *s = db_stmt(&r->runs, SQL_NOTABLE_RUNS);
 
 	db_bind_int(s, 1, READER_PAGE);
+	db_bind_int(s, 2, uid);
 	return each_run(s, on_run, arg);
 }
 

@@ -12,8 +12,7 @@ from client import Client, Ended, now_us
 from daemon import Daemon
 from disk import PowerDisk
 from process import build_option
-from tap import FULL, Box, main, test, until
-from wandb import Fake, forwarding, key_file
+from tap import FULL, Box, main, test
 
 ROUNDS = int(os.environ.get("WBX_POWER_ROUNDS") or (1000 if FULL else 60))
 SEED = int(os.environ.get("WBX_CRASH_SEED") or random.SystemRandom().randrange(1 << 32))

@@ -176,6 +176,31 @@ START_TEST(batcher_waits_for_all_that_were_under_way)
 }
 END_TEST
 
-SUITE_MAIN("batcher", batcher_tells_each_session_of_its_batch,
+/* A producer must not get into a batch without its hello. */
+START_TEST(batcher_takes_no_half_of_a_hello)
+{
+	static const uint8_t hello[64 << 10] = {1};
+	struct span payload = {.at = hello, .len = sizeof(hello)};
+	struct mail *mail;
+
+	setup();
+	ck_assert_int_eq(add(0), 0);
+	ck_assert_int_eq(
+		WITH_EACH_ALLOCATION_FAILING(batcher_hello(&batcher, &sessions[1], payload),
+					     ck_assert_uint_eq(batcher.open->peer_count, 1)),
+		0);
+	ck_assert_uint_eq(sessions[1].in_batches, 1);
+	post();
+	mail = mailbox_take(&box);
+	ck_assert_ptr_nonnull(mail);
+	ck_assert_uint_eq(container_of(mail, struct batch, mail)->peers[1].hello_len,
+			  sizeof(hello));
+	batcher_take_back(&batcher, container_of(mail, struct batch, mail), NULL);
+	assert_settled(1, 1, 0);
+	teardown();
+}
+END_TEST
+
+SUITE_MAIN("batcher", batcher_takes_no_half_of_a_hello, batcher_tells_each_session_of_its_batch,
 	   batcher_stores_nothing_behind_what_the_store_refused,
 	   batcher_waits_for_all_that_were_under_way)
