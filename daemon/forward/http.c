@@ -2,6 +2,7 @@
  * research/limits), so stalls are watched here, by bytes that moved. */
 #include "daemon/forward/http.h"
 
+#include "daemon/base/thread.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
@@ -40,7 +41,9 @@ struct transfer {
 };
 
 struct http {
-	CURLM *multi;
+	pthread_mutex_t lock; /* of who is woken: multi, or the bell while there is none */
+	CURLM *multi;         /* from the first request on: libcurl and its TLS take 2 MB */
+	struct bell bell;
 	struct http_settings settings;
 	struct transfer *transfers;
 	unsigned in_flight;
@@ -239,10 +242,29 @@ static bool set_up(struct transfer *t, const struct http_request *q)
 }
 #undef SET
 
+static int curl_is_there(struct http *h)
+{
+	CURLM *multi = NULL;
+
+	if (h->multi != NULL)
+		return 0;
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
+		multi = curl_multi_init();
+	if (multi == NULL)
+		return -ENOMEM;
+	(void)pthread_mutex_lock(&h->lock);
+	h->multi = multi;
+	(void)curl_multi_wakeup(multi); /* for the bell, which may have been rung */
+	(void)pthread_mutex_unlock(&h->lock);
+	return 0;
+}
+
 static int transfer_start(struct transfer *t, const struct http_request *q)
 {
 	struct http *h = t->http;
 
+	if (curl_is_there(h) < 0)
+		return -ENOMEM;
 	t->easy = curl_easy_init();
 	/* no "Expect: 100-continue": it costs a round trip per body above 1 MiB */
 	if (t->easy == NULL || !add_header(t, "Content-Type: application/json") ||
@@ -375,6 +397,8 @@ void http_turn(struct http *h)
 	int left;
 	CURLMsg *message;
 
+	if (h->multi == NULL)
+		return;
 	unpause(h);
 	(void)curl_multi_perform(h->multi, &running); /* failures are those of transfers */
 	while ((message = curl_multi_info_read(h->multi, &left)) != NULL) {
@@ -393,6 +417,10 @@ void http_wait(struct http *h, uint64_t timeout_ms)
 {
 	uint64_t now_ms = clock_mono_ms();
 
+	if (h->multi == NULL) {
+		bell_wait(&h->bell, timeout_ms);
+		return;
+	}
 	for (struct transfer *t = h->transfers; t != NULL; t = t->next) {
 		uint64_t wait_ms = t->paused ? pause_ms(t, now_ms) : UINT64_MAX;
 
@@ -408,7 +436,12 @@ void http_wait(struct http *h, uint64_t timeout_ms)
 
 void http_wake(struct http *h)
 {
-	(void)curl_multi_wakeup(h->multi); /* fails only when it is being freed */
+	(void)pthread_mutex_lock(&h->lock);
+	if (h->multi != NULL)
+		(void)curl_multi_wakeup(h->multi); /* fails only when it is being freed */
+	else
+		bell_ring(&h->bell);
+	(void)pthread_mutex_unlock(&h->lock);
 }
 
 unsigned http_in_flight(const struct http *h)
@@ -424,15 +457,13 @@ void http_set(struct http *h, const struct http_settings *settings)
 int http_new(struct http **ret, const struct http_settings *settings)
 {
 	struct http *h = mem_zalloc(sizeof(*h));
+	int r = h == NULL ? -ENOMEM : bell_init(&h->bell);
 
-	if (h == NULL)
-		return -ENOMEM;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)
-		h->multi = curl_multi_init();
-	if (h->multi == NULL) {
+	if (r < 0) {
 		(void)mem_free(h);
-		return -ENOMEM;
+		return r;
 	}
+	(void)pthread_mutex_init(&h->lock, NULL); /* cannot fail with these attributes */
 	h->settings = *settings;
 	*ret = h;
 	return 0;
@@ -444,7 +475,11 @@ struct http *http_free(struct http *h)
 		return NULL;
 	while (h->transfers != NULL)
 		transfer_free(h->transfers);
-	(void)curl_multi_cleanup(h->multi); /* no handle is in it */
-	curl_global_cleanup();
+	if (h->multi != NULL) {
+		(void)curl_multi_cleanup(h->multi); /* no handle is in it */
+		curl_global_cleanup();
+	}
+	bell_done(&h->bell);
+	(void)pthread_mutex_destroy(&h->lock);
 	return mem_free(h);
 }

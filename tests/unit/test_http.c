@@ -474,7 +474,16 @@ START_TEST(a_wake_ends_a_wait)
 {
 	struct http *h;
 
+	struct got g;
+
 	ck_assert_int_eq(http_new(&h, &settings), 0);
+	http_wake(h);
+	http_wait(h, 3600000);
+	http_wake(h); /* a wake from before the first request is not forgotten over it */
+	ck_assert_int_eq(post(h, &g, "http://127.0.0.1:1/", 100, NULL), 0);
+	while (!g.is_there)
+		http_turn(h);
+	http_wait(h, 3600000);
 	http_wake(h);
 	http_wait(h, 3600000);
 	h = http_free(h);
