@@ -125,7 +125,7 @@ int emit_end(struct emit *e, struct span rest, uint64_t *ret_seq)
 	settle_blobs(e, r == 0);
 	(void)pthread_mutex_unlock(&w->lock);
 	if (r == 0)
-		link_push(w);
+		link_offer(w);
 	return r;
 }
 

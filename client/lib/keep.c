@@ -454,9 +454,9 @@ bool keep_is_empty(const struct keep *k)
 	return head_of(k) == k->tail;
 }
 
-bool keep_has_unsent(const struct keep *k)
+uint64_t keep_unsent_bytes(const struct keep *k)
 {
-	return k->sent < k->tail;
+	return k->sent < k->tail ? k->tail - k->sent : 0;
 }
 
 uint64_t keep_waiting_bytes(const struct keep *k)

@@ -71,5 +71,5 @@ bool keep_wants_connection_anew(const struct keep *k);
 
 bool keep_is_durable(const struct keep *k); /* a journal or spool file holds it, not the heap */
 bool keep_is_empty(const struct keep *k);   /* all acknowledged */
-bool keep_has_unsent(const struct keep *k);
+uint64_t keep_unsent_bytes(const struct keep *k);
 uint64_t keep_waiting_bytes(const struct keep *k);

@@ -31,6 +31,7 @@ enum {
 	READ_RETRY_MS = 100, /* of the spool; doubles */
 	SPAWN_FIRST_MS = 10 * 1000,
 	SPAWN_MAX_MS = 10 * 60 * 1000,
+	OFFER_BYTES = 16 << 10, /* so much does not wait for an ack */
 };
 
 static const struct {
@@ -111,6 +112,8 @@ static int next_unsent(struct wbx *w, struct span *ret)
 		r = keep_unsent(w->keep, ret);
 		if (r < 0)
 			take_read_error(w, r);
+		else if (ret->len == 0)
+			w->link.sent_seq = w->last_seq;
 	}
 	(void)pthread_mutex_unlock(&w->lock);
 	return r;
@@ -150,7 +153,20 @@ static bool has_unsent(struct wbx *w)
 	bool yes;
 
 	(void)pthread_mutex_lock(&w->lock);
-	yes = w->link.state == LINK_OPEN && !w->link.wants_out && keep_has_unsent(w->keep);
+	yes = w->link.state == LINK_OPEN && !w->link.wants_out && keep_unsent_bytes(w->keep) > 0;
+	(void)pthread_mutex_unlock(&w->lock);
+	return yes;
+}
+
+/* Does an ack come anyway, at which the thread sends what there is? */
+static bool may_wait(struct wbx *w)
+{
+	bool yes;
+
+	(void)pthread_mutex_lock(&w->lock);
+	yes = w->link.state == LINK_OPEN && keep_is_durable(w->keep) &&
+	      w->link.sent_seq > atomic_load(&w->durable_seq) &&
+	      keep_unsent_bytes(w->keep) < OFFER_BYTES;
 	(void)pthread_mutex_unlock(&w->lock);
 	return yes;
 }
@@ -165,6 +181,12 @@ void link_push(struct wbx *w)
 	}
 }
 
+void link_offer(struct wbx *w)
+{
+	if (!may_wait(w))
+		link_push(w);
+}
+
 /* --- receiving: the library's thread only --- */
 
 static void take_welcome(struct wbx *w, const struct record *r)
@@ -173,6 +195,7 @@ static void take_welcome(struct wbx *w, const struct record *r)
 	(void)pthread_mutex_lock(&w->lock);
 	if (w->link.state == LINK_HELLO) {
 		link_move(w, LINK_OPEN);
+		w->link.sent_seq = r->seq;
 		w->link.retry_ms = RETRY_FIRST_MS;
 		w->link.tries = 0;
 		w->link.spawned = false;

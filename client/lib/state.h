@@ -31,6 +31,7 @@ struct link {
 	bool stopping;
 	bool wants_anew; /* the daemon keeps what only a new connection makes it forget */
 	struct buf in;
+	uint64_t sent_seq; /* everything up to here went out on this connection */
 	uint64_t retry_ms;
 	uint64_t next_try_ms;
 	unsigned tries;

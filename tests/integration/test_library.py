@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from client import Frame, record
 from daemon import WBXD, Daemon, away, started
+from msgpack_lite import cut_frame, unpack
 from process import BUILD, FORK_IS_SAFE, SANITIZER, Process
 from tap import Box, Skip, main, test, until
 from trainer import PREAMBLE, c_program, python_env, trainer
@@ -57,6 +59,86 @@ def flush_and_end_well(process: Process) -> None:
     """As a trainer with ENDING does."""
     process.expect_line("True")
     end_well(process)
+
+
+# -- what goes out, and when
+
+
+class Acker:
+    """Stands where the daemon would, and acknowledges when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.bytes = b""
+
+    def accept(self) -> None:
+        self.connection, _ = self.listener.accept()
+        assert self.recv().kind == "hello"
+        self.send("welcome", 0, v=1, limits={})
+
+    def send(self, kind: str, seq: int, **body: Any) -> None:
+        self.connection.sendall(record(kind, seq, **body))
+
+    def recv(self) -> Frame:
+        while (cut := cut_frame(self.bytes)) is None:
+            self.bytes += self.connection.recv(1 << 16)
+        payload, size = cut
+        self.bytes = self.bytes[size:]
+        return Frame(*unpack(payload))
+
+    def has_nothing(self) -> bool:
+        try:
+            self.bytes += self.connection.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+        return self.bytes == b""
+
+
+@test
+def rows_wait_for_the_ack_that_is_due_and_go_together(box: Box) -> None:
+    acker = Acker(away(box).socket)
+    t = trainer(box, LOG_SOME + """
+    for words in map(str.split, iter(hear, "end")):
+        if words[0] == "log":
+            log(int(words[1]))
+        elif words[0] == "flush":
+            run.flush(0)
+        else:
+            while run._client.stats()["acknowledged_seq"] < int(words[1]):
+                os.sched_yield()
+        say("done")
+    """, socket=acker.listener.getsockname())
+
+    def tell(what: str) -> None:
+        t.tell(what)
+        t.expect_line("done")
+
+    def acknowledge(seq: int) -> None:
+        acker.send("ack", seq)
+        tell(f"acked {seq}")
+
+    acker.accept()
+    assert acker.recv().kind == "run"
+    acknowledge(1)
+    tell("log 1")
+    assert acker.recv().seq == 2, "a row goes at once when no ack is due"
+    tell("log 10")
+    assert acker.has_nothing(), "rows went one by one"
+    acker.send("ack", 2)
+    assert [acker.recv().seq for _ in range(10)] == list(range(3, 13))
+    acknowledge(12)
+    tell("log 1")
+    assert acker.recv().seq == 13
+    tell("log 1")
+    assert acker.has_nothing()
+    tell("flush")
+    assert [acker.recv().kind for _ in range(2)] == ["log", "flush"], "who waits is not kept waiting"
+    tell("log 1000")
+    assert acker.recv().seq == 16, "much does not wait"
+    t.kill9()
 
 
 # -- a daemon that comes and goes
