@@ -123,6 +123,18 @@ static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_opt
 	return emit_end(&e, (struct span){0}, NULL);
 }
 
+/* The run is open by now; a config for which there is no room or memory is given up. */
+static void give_config(struct wbx_run *run, const struct wbx_map *config)
+{
+	int r = wbx_config(run, config);
+
+	if (r == 0 || r == -ENOBUFS)
+		return; /* that is counted already */
+	(void)pthread_mutex_lock(&run->w->lock);
+	run->w->given_up++;
+	(void)pthread_mutex_unlock(&run->w->lock);
+}
+
 int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret)
 {
 	struct wbx_run *run = NULL;
@@ -140,8 +152,7 @@ int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run
 		return r;
 	}
 	if (options->config != NULL)
-		(void)wbx_config(run, options->config); /* the run is open; a config that finds no
-							   room is counted as given up */
+		give_config(run, options->config);
 	keep_run(w, run);
 	*ret = run;
 	return 0;

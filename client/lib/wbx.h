@@ -96,7 +96,7 @@ struct wbx_run_options {
 	const struct wbx_map *config;
 };
 /* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. A config for which
- * there is no room any more is counted as given up; the run is open. */
+ * there is no room or memory any more is counted as given up, or some of its keys; the run is open. */
 WBX_API int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
 /* Joins a run that another process opened, to add to it. Only project, entity and id count. */
 WBX_API int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);

@@ -68,7 +68,7 @@ void ingest_set_base_url(struct ingest *in, const char *base_url);
 /* --- for session.c and presence.c --- */
 struct stats *ingest_stats(struct ingest *in);
 enum space ingest_space(const struct ingest *in);
-/* 0; -EAGAIN: full, hold; -ENOMEM. */
+/* 0; -EAGAIN: full, or nothing is taken now: hold; -ENOMEM. */
 int ingest_add(struct ingest *in, struct session *s, struct batch_entry *e, struct span payload,
 	       struct span run);
 /* A session has its producer's name: supersedes an older one and asks the store for a welcome. 0,

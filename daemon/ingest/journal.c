@@ -334,7 +334,7 @@ static void take_whole_frames(struct replay_files *f, struct buf *chunk, bool to
 		break;
 	}
 	f->place += used;
-	if (to_end && used < chunk->len)
+	if (to_end && h->is_spool && used < chunk->len)
 		f->place = h->tail; /* a frame that its writer did not finish: that call never
 				       returned */
 	chunk->len = used;

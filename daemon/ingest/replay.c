@@ -280,9 +280,9 @@ void replay_on_scan(struct replay *r, struct scan_job *job)
 	for (size_t i = 0; i < job->count; i++) {
 		const struct scan_entry *e = &job->entries[i];
 
-		if (e->alive)
-			presence_alive(r->presence, e->uid, e->producer, now_ms);
-		else if (dead == NULL || comes_sooner(r, e, dead))
+		/* what it left goes before its `gone` */
+		presence_alive(r->presence, e->uid, e->producer, now_ms);
+		if (!e->alive && (dead == NULL || comes_sooner(r, e, dead)))
 			dead = e;
 		r->sums.producers += !e->alive;
 	}

@@ -19,21 +19,13 @@
 
 /* The newest extent of every stream, found by jumping from one stream to the next instead of
  * walking all extents. */
-#define NEWEST_EXTENTS                                                                             \
-	"WITH RECURSIVE s(stream) AS (SELECT min(stream) FROM extent WHERE stream > ?1 UNION ALL " \
-	"SELECT (SELECT min(stream) FROM extent WHERE stream > s.stream) FROM s WHERE s.stream "   \
-	"IS NOT NULL) "                                                                            \
-	"SELECT " STREAM_COLUMNS "FROM s JOIN extent e ON e.stream = s.stream AND e.first = "      \
-	"(SELECT max(first) FROM extent x WHERE x.stream = s.stream) LEFT JOIN cursor c ON "       \
-	"c.stream = s.stream "
-
 enum {
 	SQL_RECORDS,
 	SQL_RECORD,
 	SQL_ALL_RECORDS,
 	SQL_LAST_LSN,
 	SQL_STREAM,
-	SQL_WAITING,
+	SQL_STREAMS,
 	SQL_LINES,
 	SQL_BLOB,
 	SQL_COUNT,
@@ -51,9 +43,16 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_STREAM] =
 		"SELECT " STREAM_COLUMNS "FROM extent e LEFT JOIN cursor c ON c.stream = e.stream "
 		"WHERE e.stream = ?1 ORDER BY e.first DESC LIMIT 1",
-	[SQL_WAITING] = NEWEST_EXTENTS
-	"WHERE e.records > coalesce(c.records, 0) OR e.blobs > coalesce(c.blobs, 0) "
-	"ORDER BY s.stream",
+	/* the newest extent of each stream has the sums of all; streams are found by steps along the
+	 * index, not by reading it */
+	[SQL_STREAMS] =
+		"WITH RECURSIVE s(stream) AS (SELECT min(stream) FROM extent WHERE stream > ?1 "
+		"UNION ALL SELECT (SELECT min(stream) FROM extent WHERE stream > s.stream) FROM s "
+		"WHERE s.stream IS NOT NULL LIMIT ?2) "
+		"SELECT " STREAM_COLUMNS
+		"FROM s JOIN extent e ON e.stream = s.stream AND e.first = "
+		"(SELECT max(first) FROM extent x WHERE x.stream = s.stream) LEFT JOIN cursor c ON "
+		"c.stream = s.stream ORDER BY s.stream",
 	[SQL_LINES] = "SELECT id - ?1, step, lsn, records, bytes, text FROM line WHERE id >= ?1 + "
 		      "?2 AND id < ?3 ORDER BY id LIMIT ?4",
 	[SQL_BLOB] = "SELECT size, data, data IS NULL FROM blob WHERE sha256 = ?1",
@@ -168,21 +167,39 @@ int reader_stream(struct reader *r, int64_t stream, struct stream_info *ret)
 	return e;
 }
 
-int reader_waiting_streams(struct reader *r, int64_t after, reader_on_stream on_stream, void *arg)
+/* A page of all streams; *after goes to the last of them. 0, its number in *ret_count; what on_stream
+ * says of those where something waits. */
+static int waiting_page(struct reader *r, int64_t *after, unsigned *ret_count,
+			reader_on_stream on_stream, void *arg)
 {
-	sqlite3_stmt *s = db_stmt(&r->records, SQL_WAITING);
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_STREAMS);
 	int e;
 
-	db_bind_int(s, 1, after);
+	*ret_count = 0;
+	db_bind_int(s, 1, *after);
+	db_bind_int(s, 2, READER_PAGE);
 	while ((e = db_step(s)) == 1) {
 		struct stream_info stream;
 
 		take_stream(s, &stream);
-		e = on_stream(arg, &stream);
+		*after = stream.stream;
+		++*ret_count;
+		e = stream.waiting > 0 || stream.waiting_blobs > 0 ? on_stream(arg, &stream) : 0;
 		if (e != 0)
 			break;
 	}
 	(void)sqlite3_reset(s); /* ends the transaction; repeats the step's error */
+	return e;
+}
+
+int reader_waiting_streams(struct reader *r, int64_t after, reader_on_stream on_stream, void *arg)
+{
+	unsigned count;
+	int e;
+
+	do
+		e = waiting_page(r, &after, &count, on_stream, arg);
+	while (e == 0 && count == READER_PAGE);
 	return e;
 }
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from client import greeted, now_us
+from client import greeted, now_us, opened
 from ctl import WBXCTL, Ctl, Result, answer_of, ctl_env, reason, text_status
 from daemon import Daemon, started
 from delivery import VIEWER, Logged, all_is_well, log_whole, request_of, sending, some_rows, steered
@@ -263,6 +263,26 @@ def dead_letters_are_sent_again_or_given_up_as_chosen(box: Box) -> None:
         fake.await_run(run.name, "finished")
     ctl.await_healthy()
     assert ctl.status()["store"]["dead"] == 0
+    fake.check()
+
+
+@test
+def more_dead_letters_than_a_plan_holds_are_all_sent_again_while_the_run_lives(box: Box) -> None:
+    fake, daemon = sending(box)
+    ctl = Ctl(daemon)
+    fake.fault({"kind": "filestream", "body": "refuse_this"}, {"status": 400, "body": {"error": "no"}}, count=-1)
+    with opened(daemon.socket) as c:
+        for i in range(150):
+            c.send("log", run="r", t=now_us(), data={"refuse_this": i})
+        c.flush()
+        until(lambda: len(ctl.dead()) == 150, "all are refused")
+        fake.clear_faults()
+        assert ctl("dead", "retry", "--all") == "150 of 150 dead letters will be sent again\n"
+        assert sorted(own(r)["refuse_this"] for r in fake.await_rows("r", 150)) == list(range(150))
+        assert fake.run("r")["state"] == "running"
+        c.finish()
+    fake.await_run("r", "finished")
+    assert ctl.dead() == []
     fake.check()
 
 

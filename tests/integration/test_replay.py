@@ -5,15 +5,17 @@ import fcntl
 import hashlib
 import os
 import random
+import struct
 from pathlib import Path
 
-from client import Client, connected, log_record, opened, record, records
+from client import Client, connected, log_record, now_us, opened, record, records
 from ctl import Ctl
 from daemon import Daemon, away, started
-from journal import WRAP, header, hello_payload, journal_bytes, journal_path, put, spool_bytes, spool_path
+from journal import HEADER, WRAP, header, hello_payload, journal_bytes, journal_path, put, spool_bytes, spool_path
 from msgpack_lite import frame, pack
 from process import raise_file_limit
 from tap import Box, Skip, main, test, until
+from wandb import Fake, forwarding, key_file
 
 NOBODY = 65534
 MIB = 1 << 20
@@ -312,6 +314,39 @@ def every_damaged_header_is_replayed_or_set_aside_and_never_hurts(box: Box) -> N
         client.log()
         client.flush()
     daemon.stop()
+
+
+@test
+def a_journal_with_a_damaged_length_is_set_aside_with_what_follows(box: Box) -> None:
+    daemon = away(box)
+    frames = [b"\xc6" + struct.pack(">I", len(f) - 2) + f[2:] for f in records(1, 50)]  # as libwbx writes them
+    data = bytearray(journal_bytes(P, frames))
+    data[HEADER + sum(map(len, frames[:20])) + 3] = 0xff
+    put(journal_path(daemon.journal_dir, P), bytes(data))
+    daemon.start()
+    until(lambda: daemon.kept_files() == [f"{P.hex()}.journal.bad"], "it is set aside")
+    assert daemon.store.seqs(P) == list(range(1, 21))
+    assert "cannot be read as records" in daemon.log()
+
+
+@test
+def who_ended_while_the_disk_was_full_is_not_gone_before_its_journal_is_read(box: Box) -> None:
+    fake = Fake(box)
+    daemon = Daemon(box, models__key_file=key_file(box), daemon__gone_after="1s", **forwarding(fake)).start()
+    clients = [opened(daemon.socket, f"r{i}") for i in range(4)]
+    daemon.stop()
+    for i, c in enumerate(clients[:3]):
+        end = [log_record(c.seq + 1, run=f"r{i}"), record("finish", c.seq + 2, run=f"r{i}", t=now_us(), exit_code=0)]
+        put(journal_path(daemon.journal_dir, c.producer), journal_bytes(c.producer, end))
+    daemon.settings["store.reserve"] = 1 << 60
+    daemon.start()
+    until(lambda: daemon.store.rows(kind="gone"), "who left no journal is gone")
+    assert [row.body["run"] for row in daemon.store.rows(kind="gone")] == ["r3"]
+    daemon.stop()
+    daemon.settings["store.reserve"] = 0
+    daemon.start()
+    for i in range(3):
+        assert fake.await_run(f"r{i}", "finished")["exitcode"] == 0
 
 
 @test

@@ -241,6 +241,26 @@ START_TEST(several_producers_make_one_line_of_a_step)
 }
 END_TEST
 
+/* The daemon says of a producer that it is gone when its disk is slow, too: twice, or behind its
+ * finish. */
+START_TEST(who_is_gone_after_its_end_changes_nothing)
+{
+	struct box b;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	add(&b, 0, 2, "attach", "'project':'p'");
+	add(&b, 1, 2, "gone", "");
+	add(&b, 2, 2, "gone", "");
+	ck_assert(!b.plan.has_exit_code);
+	add(&b, 3, 1, "finish", "'exit_code':0");
+	add(&b, 4, 1, "gone", "");
+	ck_assert(plan_is_over(&b.plan));
+	ck_assert_int_eq(b.plan.exit_code, 0);
+	box_done(&b);
+}
+END_TEST
+
 START_TEST(the_first_exit_code_that_is_not_zero_counts)
 {
 	struct box b;
@@ -739,8 +759,9 @@ START_TEST(a_plan_survives_every_allocation_failure)
 END_TEST
 
 SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_step,
-	   the_first_exit_code_that_is_not_zero_counts, a_guest_that_ends_does_not_end_the_run,
-	   what_is_defined_fills_rows_summary_and_config, rows_wait_until_w_b_knows_the_run,
+	   the_first_exit_code_that_is_not_zero_counts, who_is_gone_after_its_end_changes_nothing,
+	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
+	   rows_wait_until_w_b_knows_the_run,
 	   a_row_that_is_overdue_goes_before_the_record_that_comes, a_plan_is_of_bounded_size,
 	   a_row_longer_than_w_b_takes_is_a_dead_letter,
 	   a_record_with_odd_contents_does_not_stop_its_run, a_table_gets_the_value_of_its_run_file,

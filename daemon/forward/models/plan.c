@@ -136,6 +136,8 @@ static int take_end(struct plan *p, const struct stored_record *stored, const st
 {
 	bool is_guest = rows_is_guest(&p->rows, stored->producer);
 
+	if (r->kind == KIND_GONE && !rows_has(&p->rows, stored->producer))
+		return 0; /* it left before: it finished, or this is said twice */
 	if (!is_guest)
 		note_exit(p, mp_get_int(mp_of(r->body), "exit_code", fallback));
 	p->summary_dirty |= !is_guest; /* the runtime in it */

@@ -88,6 +88,11 @@ int rows_join(struct rows *r, int64_t producer, bool is_guest)
 	return 0;
 }
 
+bool rows_has(const struct rows *r, int64_t producer)
+{
+	return find_producer(r, producer) != NULL;
+}
+
 bool rows_is_guest(const struct rows *r, int64_t producer)
 {
 	const struct row_producer *p = find_producer(r, producer);

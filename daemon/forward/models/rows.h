@@ -85,6 +85,7 @@ void rows_done(struct rows *r);
 /* All: 0 or -ENOMEM; -E2BIG: ROWS_PRODUCERS_MAX. */
 /* is_guest: the producer attached to the run, rather than opened it. One that does both is none. */
 int rows_join(struct rows *r, int64_t producer, bool is_guest);
+bool rows_has(const struct rows *r, int64_t producer); /* it is present */
 bool rows_is_guest(const struct rows *r, int64_t producer);
 /* It finished or is gone: it has passed everything. */
 int rows_leave(struct rows *r, int64_t producer, int64_t now_us);

@@ -194,7 +194,7 @@ void run_plan_start(struct models_run *r)
 		return;
 	plan_begin(r->plan);
 	e = r->has_letters ? reader_dead_retries(r->host->reader, r->id, on_letter, r) : 0;
-	r->has_letters = e == 1; /* more than a plan holds */
+	r->has_letters = e == 1 || r->plan->touched; /* there may be more */
 	if (e < 0)
 		run_give_up(r, "planning", e);
 	else
