@@ -50,6 +50,24 @@ static void add_arguments(struct buf *out, const struct command *c)
 	}
 }
 
+/* A pattern of both shells: values of options are no words of the command. */
+static void add_skips(struct buf *out)
+{
+	const char *before = "\t\t";
+
+	for (unsigned i = 0; i < OPT_COUNT; i++) {
+		const struct option *o = &ctl_options[i];
+
+		if (o->value != VALUE_NEEDED)
+			continue;
+		(void)buf_printf(out, "%s--%s", before, o->name); /* errors stay in out */
+		if (o->letter != 0)
+			(void)buf_printf(out, "|-%c", o->letter);
+		before = "|";
+	}
+	(void)buf_add_text(out, ") ((i++)) ;;\n");
+}
+
 /* --- bash --- */
 
 static void add_bash_values(struct buf *out)
@@ -93,24 +111,6 @@ static void add_bash_commands(struct buf *out)
 	(void)buf_add_text(out, "' ;;\n\tesac\n");
 }
 
-/* Values of options are no words of the command. */
-static void add_bash_skips(struct buf *out)
-{
-	const char *before = "\t\t";
-
-	for (unsigned i = 0; i < OPT_COUNT; i++) {
-		const struct option *o = &ctl_options[i];
-
-		if (o->value != VALUE_NEEDED)
-			continue;
-		(void)buf_printf(out, "%s--%s", before, o->name); /* errors stay in out */
-		if (o->letter != 0)
-			(void)buf_printf(out, "|-%c", o->letter);
-		before = "|";
-	}
-	(void)buf_add_text(out, ") ((i++)) ;;\n");
-}
-
 void completion_add_bash(struct buf *out)
 {
 	(void)buf_add_text(out, "# bash completion of wbxctl; made by: wbxctl completion bash\n"
@@ -119,7 +119,7 @@ void completion_add_bash(struct buf *out)
 				"\t((COMP_CWORD > 0)) && prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
 				"\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
 				"\t\tcase ${COMP_WORDS[i]} in\n");
-	add_bash_skips(out);
+	add_skips(out);
 	(void)buf_add_text(out, "\t\t-*) ;;\n"
 				"\t\t*) command+=\"${command:+ }${COMP_WORDS[i]}\" ;;\n"
 				"\t\tesac\n"
@@ -191,8 +191,15 @@ void completion_add_zsh(struct buf *out)
 				"# zsh completion of wbxctl; made by: wbxctl completion zsh\n"
 				"_wbxctl() {\n"
 				"\tlocal -a first second options\n"
-				"\tlocal command=\"${(j: :)${words[2,CURRENT-1]:#-*}} \"\n"
-				"\tfirst=("); /* errors stay in out */
+				"\tlocal command= i\n"
+				"\tfor ((i = 2; i < CURRENT; i++)); do\n"
+				"\t\tcase $words[i] in\n"); /* errors stay in out */
+	add_skips(out);
+	(void)buf_add_text(out, "\t\t-*) ;;\n"
+				"\t\t*) command+=\"$words[i] \" ;;\n"
+				"\t\tesac\n"
+				"\tdone\n"
+				"\tfirst=(");
 	add_first_words(out);
 	(void)buf_add_text(out, ")\n");
 	add_zsh_values(out);

@@ -455,12 +455,35 @@ def completion_scripts_are_ones(box: Box) -> None:
     assert "--wait" in completed(script, "wbxctl", "flush", "--")
     assert completed(script, "wbxctl", "--socket", "/x", "dead", "s") == ["show"], "/x is no word of the command"
     assert completed(script, "wbxctl", "tail", "-n", "5", "--kind", "al") == ["alert"]
-    zsh = subprocess.run([WBXCTL, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
-    assert zsh.startswith("#compdef wbxctl")
+
+
+def completed_by_zsh(script: Path, *words: str) -> list[str]:
+    """What zsh would be offered for the last of the words."""
+    code = """
+        compadd() { [[ $1 == -- ]] && shift; print -rl -- "$@" }
+        _describe() { shift 2; print -rl -- ${${(P)1}%%:*} }
+        _files() { print -r FILES }
+        script=$1; shift; words=("$@"); CURRENT=$#; source $script"""
+    done = subprocess.run(["zsh", "-f", "-c", code, "zsh", str(script), *words], capture_output=True, text=True, timeout=40)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout.split()
+
+
+@test
+def the_zsh_script_offers_the_same(box: Box) -> None:
+    text = subprocess.run([WBXCTL, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
+    assert text.startswith("#compdef wbxctl")
     if not any((Path(d) / "zsh").exists() for d in os.environ["PATH"].split(":")):
-        return
-    (box.dir / "_wbxctl").write_text(zsh)
-    subprocess.run(["zsh", "-n", box.dir / "_wbxctl"], check=True)
+        raise Skip("there is no zsh")
+    script = box.dir / "_wbxctl"
+    script.write_text(text)
+    assert "pause" in completed_by_zsh(script, "wbxctl", "")
+    assert completed_by_zsh(script, "wbxctl", "dead", "") == ["list", "show", "retry", "drop", "export"]
+    assert completed_by_zsh(script, "wbxctl", "pause", "")[:3] == ["models", "artifacts", "weave"]
+    assert completed_by_zsh(script, "wbxctl", "retry", "--sink", "") == ["models", "artifacts", "weave"]
+    assert completed_by_zsh(script, "wbxctl", "--socket", "") == ["FILES"]
+    assert "--wait" in completed_by_zsh(script, "wbxctl", "flush", "--")
+    assert completed_by_zsh(script, "wbxctl", "--socket", "/x", "dead", "")[:2] == ["list", "show"], "/x is no word of the command"
 
 
 main()
