@@ -44,6 +44,7 @@ const struct command ctl_commands[] = {
 	{"backlog", "[--by sink|run] [RUN]", "what waits for W&B, by run and class", backlog_run,
 	 OPT_BIT(OPT_BY), 0, 1, NULL},
 	{"runs", "[RUN]", "runs, how far W&B has them", runs_run, 0, 0, 1, NULL},
+	{"url", "RUN", "where it is in the browser", url_run, 0, 1, 1, NULL},
 	{"tail", "[--kind KIND] [-n N] [-f] [RUN]", "the newest records, one a line", tail_run,
 	 OPT_BIT(OPT_KIND) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_FOLLOW), 0, 1, NULL},
 	{"flush", "[--run RUN] [--wait[=SECONDS]]", "sends what waits now; exit 75: not in time",

@@ -1,6 +1,8 @@
 /* See query_parts.h: answers that are lists, a slice at a time: backlog, runs, records as they
  * come, dead letters, late rows. */
 #include "daemon/ingest/query_parts.h"
+
+#include "daemon/flow/run_url.h"
 #include "proto/frame.h"
 
 #include <errno.h>
@@ -84,6 +86,7 @@ static int on_run(void *arg, const struct run_info *run)
 	struct item_walk *w = arg;
 	struct query *q = w->q;
 	struct stream_info s;
+	auto_buf struct buf url = {0};
 	struct pack p;
 	size_t at;
 	int r;
@@ -98,8 +101,11 @@ static int on_run(void *arg, const struct run_info *run)
 	r = reader_stream(w->reader, stream_of(run->id, CLASS_METRICS), &s);
 	if (r < 0)
 		return r;
-	at = frame_open(&q->out, &p, "item", q->id, 16);
+	buf_init(&url, 4096);
+	run_url_add(&url, run, q->facts.base_url);
+	at = frame_open(&q->out, &p, "item", q->id, 17);
 	query_pack_run_name(&p, run);
+	pack_pair_str(&p, "url", buf_span(&url));
 	pack_pair_text(&p, "name", run->display_name);
 	pack_pair_uint(&p, "uid", run->uid);
 	pack_pair_text(&p, "state", run_state_name(run->state));

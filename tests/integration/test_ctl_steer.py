@@ -13,7 +13,7 @@ from ctl import WBXCTL, Ctl, Result, answer_of, ctl_env, reason, text_status
 from daemon import Daemon, started
 from delivery import VIEWER, Logged, all_is_well, log_whole, request_of, sending, some_rows, steered
 from tap import Box, Skip, main, test, until
-from wandb import Fake, own
+from wandb import Fake, forwarding, key_file, own
 
 OK, BEHIND, CRITICAL, AWAY_STORE, USAGE, DATA, AWAY, LATER, NOT_ALLOWED = 0, 1, 2, 3, 64, 65, 69, 75, 77
 
@@ -284,6 +284,28 @@ def more_dead_letters_than_a_plan_holds_are_all_sent_again_while_the_run_lives(b
     fake.await_run("r", "finished")
     assert ctl.dead() == []
     fake.check()
+
+
+@test
+def url_says_where_a_run_is_when_w_and_b_has_it(box: Box) -> None:
+    fake = Fake(box)
+    daemon = started(box, models__key_file=box.dir / "key", **forwarding(fake))
+    ctl = Ctl(daemon)
+    with opened(daemon.socket) as c:
+        c.log()
+        c.flush()
+        result = ctl.run("url", "r")
+        assert (result.code, result.out) == (75, "") and "W&B does not have the run yet" in result.err, str(result)
+        key_file(box)
+        daemon.reload()
+        fake.await_rows("r", 1)
+        want = f"{fake.url}/wbx-team/p/runs/r"
+        until(lambda: ctl.run("url", "r").code == 0, "the run is known")
+        assert ctl("url", "r") == ctl("url", "wbx-team/p/r") == want + "\n"
+        assert [run["url"] for run in ctl.lines("runs")] == [want]
+    assert ctl.run("url", "absent").code == DATA
+    daemon.stop()
+    assert ctl("url", "r").endswith("/wbx-team/p/runs/r\n"), "the store knows it, too"
 
 
 # -- status
