@@ -310,6 +310,7 @@ def a_run_that_w_and_b_has_already_is_gone_on_with_and_not_written_over(box: Box
 def rows_that_somebody_else_added_meanwhile_are_not_written_over(box: Box) -> None:
     fake, daemon = sending(box)
     client = with_three_rows_there(fake, daemon)
+    until(lambda: daemon.store.query("SELECT done_offset FROM run") == [(3,)], "the daemon knows that they are there")
     daemon.kill9()
     fake.ask("/__run", {"run": "wbx-team/p/r", "foreign_rows": [{"_step": s, "_timestamp": 1, "_runtime": 1, "x": s} for s in (3, 4)]})
     daemon.start()
