@@ -272,12 +272,14 @@ def more_dead_letters_than_a_plan_holds_are_all_sent_again_while_the_run_lives(b
     ctl = Ctl(daemon)
     fake.fault({"kind": "filestream", "body": "refuse_this"}, {"status": 400, "body": {"error": "no"}}, count=-1)
     with opened(daemon.socket) as c:
+        c.send("define", run="r", t=now_us(), name="refuse_this", summary=["none"])  # or the summary is refused, too
         for i in range(110):
             c.send("log", run="r", t=now_us(), data={"refuse_this": i})
         c.flush()
         until(lambda: len(ctl.dead()) == 110, "all are refused", 200)  # one by one, by halves
         fake.clear_faults()
-        assert ctl("dead", "retry", "--all") == "110 of 110 dead letters will be sent again\n"
+        said = ctl("dead", "retry", "--all")
+        assert said == "110 of 110 dead letters will be sent again\n", said
         assert sorted(own(r)["refuse_this"] for r in fake.await_rows("r", 110)) == list(range(110))
         assert fake.run("r")["state"] == "running"
         c.finish()
