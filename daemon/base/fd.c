@@ -32,24 +32,31 @@ int fd_pwrite_all(int fd, const void *bytes, size_t len, off_t offset)
 	return 0;
 }
 
-int fd_pread_all(int fd, void *ret_bytes, size_t len, off_t offset)
+int fd_pread_some(int fd, void *ret_bytes, size_t len, off_t offset, size_t *ret_len)
 {
-	uint8_t *at = ret_bytes;
+	size_t have = 0;
 
-	while (len > 0) {
-		ssize_t n = pread(fd, at, len, offset);
+	while (have < len) {
+		ssize_t n =
+			pread(fd, (uint8_t *)ret_bytes + have, len - have, offset + (off_t)have);
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n == 0)
-			return -ENODATA;
-		if (n > 0) {
-			at += n;
-			len -= (size_t)n;
-			offset += n;
-		}
+			break;
+		if (n > 0)
+			have += (size_t)n;
 	}
+	*ret_len = have;
 	return 0;
+}
+
+int fd_pread_all(int fd, void *ret_bytes, size_t len, off_t offset)
+{
+	size_t have = 0;
+	int r = fd_pread_some(fd, ret_bytes, len, offset, &have);
+
+	return r < 0 || have == len ? r : -ENODATA;
 }
 
 int fd_sync_dir(int dir_fd)

@@ -27,6 +27,8 @@ static inline int take_fd(int *fd)
  * -ENODATA when the file ends before. */
 int fd_pwrite_all(int fd, const void *bytes, size_t len, off_t offset);
 int fd_pread_all(int fd, void *ret_bytes, size_t len, off_t offset);
+/* Reads len bytes, or what there is before the end of the file: *ret_len. 0, or -errno. */
+int fd_pread_some(int fd, void *ret_bytes, size_t len, off_t offset, size_t *ret_len);
 
 /* Opens the directory at path, syncs it, closes it: what makes a rename or a new file last. 0, or
  * -errno. */

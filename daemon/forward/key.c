@@ -77,7 +77,7 @@ static int read_secret(const char *path, char ret[FILE_MAX + 1], size_t *ret_len
 {
 	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
-	size_t have = 0;
+	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
@@ -85,19 +85,10 @@ static int read_secret(const char *path, char ret[FILE_MAX + 1], size_t *ret_len
 		return -EINVAL;
 	if (must_be_private && (st.st_mode & 077) != 0)
 		return -EPERM;
-	while (have < FILE_MAX) {
-		ssize_t n = read(fd, ret + have, FILE_MAX - have);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			break;
-		if (n > 0)
-			have += (size_t)n;
-	}
-	ret[have] = '\0';
-	*ret_len = have;
-	return 0;
+	r = fd_pread_some(fd, ret, FILE_MAX, 0, ret_len);
+	if (r == 0)
+		ret[*ret_len] = '\0';
+	return r;
 }
 
 static int say(char ret_error[256], const char *source, const char *what)

@@ -17,8 +17,6 @@
 	"coalesce((SELECT o.time_us FROM extent o WHERE o.stream = e.stream AND o.last > "         \
 	"coalesce(c.done_lsn, 0) ORDER BY o.first LIMIT 1), 0) "
 
-/* The newest extent of every stream, found by jumping from one stream to the next instead of
- * walking all extents. */
 enum {
 	SQL_RECORDS,
 	SQL_RECORD,
@@ -247,23 +245,8 @@ static int read_file(const struct reader *r, struct span digest, int64_t offset,
 		     size_t len, size_t *ret_len)
 {
 	auto_fd int fd = blob_file_open(r->dir_fd, digest);
-	size_t have = 0;
 
-	if (fd < 0)
-		return fd;
-	while (have < len) {
-		ssize_t n = pread(fd, (uint8_t *)ret_bytes + have, len - have,
-				  (off_t)(offset + (int64_t)have));
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			break;
-		if (n > 0)
-			have += (size_t)n;
-	}
-	*ret_len = have;
-	return 0;
+	return fd < 0 ? fd : fd_pread_some(fd, ret_bytes, len, (off_t)offset, ret_len);
 }
 
 int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
