@@ -57,6 +57,7 @@ int status_run(struct call *c);
 int backlog_run(struct call *c);
 /* runs.c */
 int runs_run(struct call *c);
+/* url.c */
 int url_run(struct call *c);
 /* tail.c */
 int tail_run(struct call *c);

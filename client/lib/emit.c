@@ -120,12 +120,14 @@ int emit_end(struct emit *e, struct span rest, uint64_t *ret_seq)
 {
 	struct wbx *w = e->w;
 	int r = keep_record(w, e->at, rest, ret_seq);
+	bool is_pushed;
 
 	count_given_up(w, r);
 	settle_blobs(e, r == 0);
+	is_pushed = r == 0 && !link_may_wait(w);
 	(void)pthread_mutex_unlock(&w->lock);
-	if (r == 0)
-		link_offer(w);
+	if (is_pushed)
+		link_push(w);
 	return r;
 }
 

@@ -31,7 +31,7 @@ enum {
 	READ_RETRY_MS = 100, /* of the spool; doubles */
 	SPAWN_FIRST_MS = 10 * 1000,
 	SPAWN_MAX_MS = 10 * 60 * 1000,
-	OFFER_BYTES = 16 << 10, /* so much does not wait for an ack */
+	WAIT_BYTES = 16 << 10, /* so much does not wait for an ack */
 };
 
 static const struct {
@@ -158,17 +158,11 @@ static bool has_unsent(struct wbx *w)
 	return yes;
 }
 
-/* Does an ack come anyway, at which the thread sends what there is? */
-static bool may_wait(struct wbx *w)
+bool link_may_wait(const struct wbx *w)
 {
-	bool yes;
-
-	(void)pthread_mutex_lock(&w->lock);
-	yes = w->link.state == LINK_OPEN && keep_is_durable(w->keep) &&
-	      w->link.sent_seq > atomic_load(&w->durable_seq) &&
-	      keep_unsent_bytes(w->keep) < OFFER_BYTES;
-	(void)pthread_mutex_unlock(&w->lock);
-	return yes;
+	return w->link.state == LINK_OPEN && keep_is_durable(w->keep) &&
+	       w->link.sent_seq > atomic_load(&w->durable_seq) &&
+	       keep_unsent_bytes(w->keep) < WAIT_BYTES;
 }
 
 void link_push(struct wbx *w)
@@ -179,12 +173,6 @@ void link_push(struct wbx *w)
 		send_unsent(w);
 		(void)pthread_mutex_unlock(&w->io);
 	}
-}
-
-void link_offer(struct wbx *w)
-{
-	if (!may_wait(w))
-		link_push(w);
 }
 
 /* --- receiving: the library's thread only --- */

@@ -10,10 +10,10 @@ int link_start(struct wbx *w);
 void link_stop(struct wbx *w);
 /* Sends now what can be sent without waiting; the thread does the rest. No lock held. */
 void link_push(struct wbx *w);
-/* After a record was added: the same, but while an ack is due a few small ones wait for it, and go
- * together then (they are kept outside the process meanwhile). A daemon that is busy with one wakes
- * up for all of them once, not for each. No lock held. */
-void link_offer(struct wbx *w);
+/* After a record was added: need it not be pushed? While an ack is due a few small ones wait for
+ * it, and go together then (they are kept outside the process meanwhile). A daemon that is busy
+ * with one wakes up for all of them once, not for each. lock held. */
+bool link_may_wait(const struct wbx *w);
 /* In a forked child: forgets thread and socket. */
 void link_abandon(struct wbx *w);
 /* The thread looks at everything soon. */
