@@ -13,6 +13,7 @@ enum option_type {
 	TYPE_TEXT,
 	TYPE_PATH,     /* absolute; with min 1 there has to be one */
 	TYPE_LEVEL,    /* of the log */
+	TYPE_LOCAL,    /* where to listen: a path, or a port of this machine's loopback */
 	TYPE_URL,      /* of a server */
 	TYPE_BYTES,    /* 50G, 512M, 4096 */
 	TYPE_DURATION, /* 5s, 250ms, 10m, 24h, 7d; kept in ms */
@@ -46,6 +47,8 @@ static const struct option options[] = {
 	{"daemon.admin_group", AT(admin_group), TYPE_TEXT, true, 0, 0, "wbx-admin", ""},
 	{"daemon.gone_after", AT(gone_after_ms), TYPE_DURATION, true, 0, DAY_MS, "60s", NULL},
 	{"daemon.idle_exit", AT(idle_exit_ms), TYPE_DURATION, true, 0, 365 * DAY_MS, "0", NULL},
+	{"daemon.metrics", AT(metrics), TYPE_LOCAL, true, 0, 0, "", NULL},
+	{"daemon.metrics_file", AT(metrics_file), TYPE_PATH, true, 0, 0, "", NULL},
 	{"store.dir", AT(store_dir), TYPE_PATH, true, 1, 0, "/var/lib/wbx", "store"},
 	{"store.limit", AT(store_limit), TYPE_BYTES, true, 64 << 20, INT64_MAX, "50G", NULL},
 	{"store.reserve", AT(store_reserve), TYPE_BYTES, true, 0, INT64_MAX, "2G", NULL},
@@ -134,6 +137,7 @@ static const char *expected(enum option_type type)
 	case TYPE_TEXT: return "a text of at most 1023 bytes";
 	case TYPE_PATH: return "an absolute path";
 	case TYPE_LEVEL: return "debug, info, warn or error";
+	case TYPE_LOCAL: return "127.0.0.1:PORT, [::1]:PORT or an absolute path";
 	case TYPE_URL: return "https://... (or http://... for a server on this machine)";
 	case TYPE_BYTES: return "bytes, such as 512M or 50G";
 	case TYPE_DURATION: return "a duration, such as 250ms, 5s, 10m, 24h or 7d";
@@ -145,7 +149,8 @@ static const char *expected(enum option_type type)
 
 static bool is_text(enum option_type type)
 {
-	return type == TYPE_TEXT || type == TYPE_PATH || type == TYPE_LEVEL || type == TYPE_URL;
+	return type == TYPE_TEXT || type == TYPE_PATH || type == TYPE_LEVEL || type == TYPE_LOCAL ||
+	       type == TYPE_URL;
 }
 
 static bool is_level(const char *value)
@@ -157,6 +162,19 @@ static bool is_level(const char *value)
 			return true;
 	}
 	return false;
+}
+
+static bool is_local(const char *value)
+{
+	size_t host = strncmp(value, "127.0.0.1:", 10) == 0 ? 10
+		      : strncmp(value, "[::1]:", 6) == 0    ? 6
+							    : 0;
+	size_t digits = strspn(value + host, "0123456789");
+
+	if (value[0] == '/' || value[0] == '\0')
+		return true;
+	return host > 0 && digits > 0 && digits <= 5 && value[host + digits] == '\0' &&
+	       strtol(value + host, NULL, 10) <= UINT16_MAX;
 }
 
 /* NULL, or what is wrong with it. The value is not repeated: somebody may have put a secret there.
@@ -172,6 +190,8 @@ static const char *text_fault(const struct option *o, const char *value)
 		fits = fits && (value[0] == '/' || (value[0] == '\0' && o->min == 0));
 	else if (o->type == TYPE_LEVEL)
 		fits = is_level(value);
+	else if (o->type == TYPE_LOCAL)
+		fits = fits && is_local(value);
 	else if (o->type == TYPE_URL)
 		fits = fits &&
 		       (strncmp(value, "https://", 8) == 0 || strncmp(value, "http://", 7) == 0);
@@ -203,6 +223,7 @@ static int take_value(struct config *c, const struct option *o, const char *valu
 	case TYPE_TEXT:
 	case TYPE_PATH:
 	case TYPE_LEVEL:
+	case TYPE_LOCAL:
 	case TYPE_URL: return take_text(o, field, value, ret_error);
 	case TYPE_BYTES: r = take_bytes(value, &number); break;
 	case TYPE_DURATION: r = take_duration(value, &number); break;

@@ -21,6 +21,8 @@ struct config {
 	char spool_dir[CONFIG_TEXT_MAX];
 	char log_level[CONFIG_TEXT_MAX];
 	char admin_group[CONFIG_TEXT_MAX];
+	char metrics[CONFIG_TEXT_MAX];
+	char metrics_file[CONFIG_TEXT_MAX];
 	int64_t socket_mode;
 	int64_t gone_after_ms;
 	int64_t idle_exit_ms;

@@ -308,6 +308,8 @@ static int start_ingest(struct wbxd *d)
 		.socket_mode = (mode_t)c->socket_mode,
 		.journal_dir = c->journal_dir,
 		.spool_dir = c->spool_dir,
+		.metrics = c->metrics,
+		.metrics_file = c->metrics_file,
 		.store_dir = c->store_dir,
 		.gone_after_ms = (uint64_t)c->gone_after_ms,
 		.idle_exit_ms = (uint64_t)c->idle_exit_ms,

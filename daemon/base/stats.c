@@ -89,14 +89,16 @@ void latency_add(struct latency *l, uint64_t now_ms, uint64_t duration_ns)
 {
 	uint64_t window = now_ms / LATENCY_WINDOW_MS;
 	size_t row = window % LATENCY_WINDOWS;
+	size_t bucket = latency_bucket(duration_ns);
 
 	if (atomic_load_explicit(&l->window[row], memory_order_relaxed) != window) {
 		for (size_t i = 0; i < LATENCY_BUCKETS; i++)
 			atomic_store_explicit(&l->count[row][i], 0, memory_order_relaxed);
 		atomic_store_explicit(&l->window[row], window, memory_order_relaxed);
 	}
-	atomic_fetch_add_explicit(&l->count[row][latency_bucket(duration_ns)], 1,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&l->count[row][bucket], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&l->ever[bucket], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&l->ever_ns, duration_ns, memory_order_relaxed);
 }
 
 double latency_quantile(const struct latency *l, uint64_t now_ms, double part)
@@ -122,6 +124,15 @@ double latency_quantile(const struct latency *l, uint64_t now_ms, double part)
 			return latency_bucket_ns(i);
 	}
 	return 0;
+}
+
+uint64_t latency_below(const struct latency *l, unsigned log2_us)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < 1 + 4 * (size_t)log2_us && i < LATENCY_BUCKETS; i++)
+		sum += atomic_load_explicit(&l->ever[i], memory_order_relaxed);
+	return sum;
 }
 
 const char *sink_name(enum sink_id id)

@@ -48,10 +48,14 @@ enum {
 struct latency {
 	_Atomic uint64_t window[LATENCY_WINDOWS]; /* number of the window that a row counts */
 	_Atomic uint64_t count[LATENCY_WINDOWS][LATENCY_BUCKETS];
+	_Atomic uint64_t ever[LATENCY_BUCKETS]; /* since the start */
+	_Atomic uint64_t ever_ns;               /* their sum */
 };
 void latency_add(struct latency *l, uint64_t now_ms, uint64_t duration_ns);
 /* The duration that `part` (0 .. 1) of them do not exceed, in ns; 0 when there were none. */
 double latency_quantile(const struct latency *l, uint64_t now_ms, double part);
+/* How many there were since the start that took less than 2 to the power `log2_us` microseconds. */
+uint64_t latency_below(const struct latency *l, unsigned log2_us);
 
 /* How a sink is, as the sender saw it last. Times on the monotonic clock in ms, 0: never. */
 enum sink_id {

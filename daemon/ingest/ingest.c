@@ -5,6 +5,7 @@
 #include "daemon/ingest/conn.h"
 #include "daemon/ingest/control.h"
 #include "daemon/ingest/ingest_parts.h"
+#include "daemon/ingest/monitor.h"
 #include "daemon/ingest/replay.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
@@ -92,6 +93,9 @@ static void take_mail(struct ingest *in, struct mail *mail)
 		return;
 	case MAIL_CHANGES:
 		control_on_changes(in->control, container_of(mail, struct changes, mail));
+		return;
+	case MAIL_EXPOSITION:
+		monitor_on_exposition(in->monitor, container_of(mail, struct exposition, job.mail));
 		return;
 	default: assert(false && "a mail that nobody expects"); return;
 	}
@@ -186,6 +190,7 @@ static void on_tick(uv_timer_t *timer)
 		stats_set_refusing(in->settings.stats, 0);
 	replay_tick(in->replay, now_ms);
 	presence_tick(&in->presence, now_ms, replay_seen_ms(in->replay));
+	monitor_tick(in->monitor, now_ms);
 	in->resume_held = true; /* there may be room on the disk again */
 	pump(in);
 	if (is_idle_for_good(in, now_ms)) {
@@ -331,6 +336,22 @@ static int open_rooms(struct ingest *in)
 	return in->control == NULL || in->replay == NULL ? -ENOMEM : 0;
 }
 
+static int open_monitor(struct ingest *in, char ret_error[256])
+{
+	const struct monitor_settings settings = {
+		.listen = in->settings.metrics,
+		.file = in->settings.metrics_file,
+		.worker = in->neighbours.worker,
+		.replies = &in->box,
+		.fill_facts = fill_facts,
+		.arg = in,
+	};
+
+	if (settings.listen[0] == '\0' && settings.file[0] == '\0')
+		return 0;
+	return monitor_new(&in->monitor, &in->loop, &settings, ret_error);
+}
+
 int ingest_listen(struct ingest *in, const struct ingest_neighbours *neighbours,
 		  char ret_error[256])
 {
@@ -355,7 +376,7 @@ int ingest_listen(struct ingest *in, const struct ingest_neighbours *neighbours,
 	if (r == 0)
 		r = listener_open(&in->ingest_listener, &in->loop, in->settings.ingest_fd,
 				  in->settings.ingest_path, in->settings.socket_mode, ret_error);
-	return r;
+	return r == 0 ? open_monitor(in, ret_error) : r;
 }
 
 void ingest_set_base_url(struct ingest *in, const char *base_url)
@@ -385,7 +406,7 @@ void ingest_run(struct ingest *in)
 static bool nothing_is_out(const struct ingest *in)
 {
 	return in->batcher.at_store == 0 && in->parts_out == 0 && replay_is_idle(in->replay) &&
-	       control_is_idle(in->control);
+	       control_is_idle(in->control) && monitor_is_idle(in->monitor);
 }
 
 static void on_end_time(uv_timer_t *timer)
@@ -404,6 +425,7 @@ static void close_handles(struct ingest *in)
 	while (in->conns != NULL)
 		conn_close(in->conns);
 	control_stop(in->control);
+	monitor_stop(in->monitor);
 	uv_close((uv_handle_t *)&in->after_io, NULL);
 	uv_close((uv_handle_t *)&in->commit_timer, NULL);
 	uv_close((uv_handle_t *)&in->tick_timer, NULL);
@@ -462,6 +484,7 @@ struct ingest *ingest_free(struct ingest *in)
 	}
 	(void)uv_loop_close(&in->loop); /* nothing is left in it */
 	in->replay = replay_free(in->replay);
+	in->monitor = monitor_free(in->monitor);
 	in->control = control_free(in->control);
 	presence_done(&in->presence);
 	batcher_done(&in->batcher);

@@ -19,6 +19,8 @@ struct ingest_settings {
 	mode_t socket_mode;
 	const char *journal_dir; /* made when absent, mode 3733 */
 	const char *spool_dir;
+	const char *metrics; /* where monitors ask, and the file for them: see monitor.h */
+	const char *metrics_file;
 	const char *store_dir;  /* for queries about its files */
 	uint64_t gone_after_ms; /* presence: 60000 */
 	uint64_t idle_exit_ms;  /* a user's own daemon ends after so long without clients and

@@ -49,7 +49,8 @@ struct ingest {
 	struct presence presence;
 	struct replay *replay;
 	struct control *control;
-	uint64_t busy_ms; /* when there was a client or backlog last */
+	struct monitor *monitor; /* NULL: nothing is asked of it */
+	uint64_t busy_ms;        /* when there was a client or backlog last */
 	char base_url[512];
 	char read_bytes[READ_BYTES];
 };

@@ -1,5 +1,6 @@
 /* See query_parts.h: `status`, one frame of facts from the stats and the store. */
 #include "daemon/ingest/query_parts.h"
+#include "daemon/ingest/waiting.h"
 #include "proto/base/clock.h"
 #include "proto/frame.h"
 
@@ -9,46 +10,11 @@
 
 /* --- what waits, by sink --- */
 
-/* What waits for a sink, summed over streams. */
-struct sink_sum {
-	int64_t waiting;
-	int64_t bytes;
-	int64_t oldest_us;
-};
-
 struct sums {
 	const struct query *q;
 	struct reader *reader;
-	struct sink_sum sinks[SINK_COUNT];
+	struct waiting waiting;
 };
-
-static void add_waiting(struct sink_sum *sum, int64_t waiting, int64_t bytes, int64_t oldest_us)
-{
-	if (waiting <= 0)
-		return;
-	sum->waiting += waiting;
-	sum->bytes += bytes;
-	if (sum->oldest_us == 0 || (oldest_us != 0 && oldest_us < sum->oldest_us))
-		sum->oldest_us = oldest_us;
-}
-
-static int sum_stream(void *arg, const struct stream_info *s)
-{
-	static const enum sink_id sinks[CLASS_COUNT] = {
-		[CLASS_METRICS] = SINK_MODELS,
-		[CLASS_BULK] = SINK_ARTIFACTS,
-		[CLASS_TRACES] = SINK_WEAVE,
-		[CLASS_REST] = SINK_MODELS,
-	};
-	struct sums *sums = arg;
-	enum record_class class = stream_class(s->stream);
-
-	add_waiting(&sums->sinks[sinks[class]], s->waiting, s->waiting_bytes, s->oldest_us);
-	if (class == CLASS_METRICS)
-		add_waiting(&sums->sinks[SINK_ARTIFACTS], s->waiting_blobs, s->waiting_blob_bytes,
-			    s->oldest_us);
-	return 0;
-}
 
 /* Milliseconds since, or -1 for never. */
 static int64_t ago(uint64_t now_ms, uint64_t then_ms)
@@ -57,7 +23,8 @@ static int64_t ago(uint64_t now_ms, uint64_t then_ms)
 }
 
 static void pack_sink(struct pack *p, const struct query *q, enum sink_id id,
-		      const struct sink_sum *sum, const struct sink_info *stored, uint64_t now_ms)
+		      const struct sink_waiting *waiting, const struct sink_info *stored,
+		      uint64_t now_ms)
 {
 	struct stats *stats = q->facts.stats;
 	struct sink_board board = {.mood = id == SINK_MODELS ? MOOD_UNTRIED : MOOD_STORED_ONLY};
@@ -68,10 +35,10 @@ static void pack_sink(struct pack *p, const struct query *q, enum sink_id id,
 	pack_pair_text(p, "name", sink_name(id));
 	pack_pair_text(p, "state", sink_mood_name(board.mood));
 	pack_pair_int(p, "state_ms", ago(now_ms, board.since_ms));
-	pack_pair_int(p, "waiting", sum->waiting);
-	pack_pair_int(p, "waiting_bytes", sum->bytes);
+	pack_pair_int(p, "waiting", waiting->records);
+	pack_pair_int(p, "waiting_bytes", waiting->bytes);
 	pack_pair_uint(p, "in_flight", board.in_flight);
-	pack_pair_int(p, "oldest_us", sum->oldest_us);
+	pack_pair_int(p, "oldest_us", waiting->oldest_us);
 	pack_pair_int(p, "next_try_ms",
 		      board.next_try_ms == 0       ? -1
 		      : board.next_try_ms > now_ms ? (int64_t)(board.next_try_ms - now_ms)
@@ -101,7 +68,7 @@ static int pack_sinks(struct pack *p, const struct sums *sums, uint64_t now_ms)
 
 		if (r < 0)
 			return r;
-		pack_sink(p, sums->q, (enum sink_id)i, &sums->sinks[i], &stored, now_ms);
+		pack_sink(p, sums->q, (enum sink_id)i, &sums->waiting.sinks[i], &stored, now_ms);
 	}
 	return 0;
 }
@@ -329,7 +296,7 @@ int query_status(struct query *q, struct reader *reader)
 	int r = reader_totals(reader, &totals);
 
 	if (r == 0)
-		r = reader_waiting_streams(reader, 0, sum_stream, &sums);
+		r = waiting_read(&sums.waiting, reader);
 	if (r < 0 && !has_fault(q))
 		return r;
 	if (r < 0) { /* what is wrong is told all the same */

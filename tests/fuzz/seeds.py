@@ -96,6 +96,13 @@ def seeds(name: str) -> Iterable[bytes]:
     if name == "control":
         for verb in ("status", "tail", "dead show", "pause"):
             yield pack([verb, 1, {"run": "p/r", "sink": "models", "id": 3, "for_ms": 5}])
+    if name == "http_get":
+        yield b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9464\r\nAccept: text/plain;version=0.0.4\r\n\r\n"
+        yield b"GET http://[::1]:9464/readyz?verbose HTTP/1.0\r\n\r\n"
+        yield b"POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
+        yield b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        yield b"GET /" + b"a" * 260 + b" HTTP/1.1\r\n\r\n"
+        yield b"GET / HTTP/1.1\r\n" + b"x: " + b"y" * 4096
     if name == "jsonrow":
         yield b'{"_step": 3, "_commit": false, "loss": 0.5, "t": {"a": [1, null, "x"]}}'
         yield b'{"_kind": "summary", "a": NaN, "b": -Infinity, "c": true}'

@@ -16,7 +16,7 @@ ROOMS = {
     "client/python": ({"proto", "proto/base", "client/lib"}, {"python"}),
     "daemon/base": ({"proto/base"}, set()),
     "daemon/flow": ({"daemon/base", "proto", "proto/base"}, set()),
-    "daemon/ingest": ({"daemon/base", "daemon/flow", "proto", "proto/base"}, {"uv"}),
+    "daemon/ingest": ({"daemon/base", "daemon/flow", "proto", "proto/base"}, {"uv", "http-parser"}),
     "daemon/store": ({"daemon/base", "daemon/flow", "proto", "proto/base"}, {"sqlite3", "openssl"}),
     "daemon/forward": ({"daemon/base", "daemon/flow", "proto", "proto/base"}, {"curl", "jansson", "openssl", "yaml"}),
     "daemon": ({"daemon/base", "daemon/flow", "daemon/ingest", "daemon/store", "daemon/forward", "proto", "proto/base"},
@@ -25,7 +25,7 @@ ROOMS = {
 LIBRARIES = {  # how a header of the library is recognised
     "msgpack": r"msgpack(/|\.h)", "openssl": r"openssl/", "jansson": r"jansson\.h", "ncurses": r"(n?curses|term)\.h",
     "python": r"Python\.h", "uv": r"uv\.h", "sqlite3": r"sqlite3\.h", "curl": r"curl/", "yaml": r"yaml\.h",
-    "inih": r"ini\.h",
+    "inih": r"ini\.h", "http-parser": r"http_parser\.h",
 }
 GENERATED = {"schema.h": "daemon/store"}  # headers that the build makes, and who may include them
 TOPS = ("proto", "client", "daemon")
