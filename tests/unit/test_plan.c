@@ -1,4 +1,5 @@
 #include "daemon/forward/models/plan.h"
+#include "proto/base/rng.h"
 #include "tests/lib/mptext.h"
 #include "tests/lib/suite.h"
 
@@ -372,6 +373,257 @@ START_TEST(a_row_that_is_overdue_goes_before_the_record_that_comes)
 }
 END_TEST
 
+/* --- late rows, and everybody else's --- */
+
+enum {
+	RANKS = 8,
+	STEPS = 60,
+	RANKS_STEP_S = 10,
+};
+
+/* One rank logs its part of a step. */
+static void log_rank(struct box *b, double at, int64_t producer, int step)
+{
+	int64_t rank = producer % RANKS;
+	char body[100];
+
+	(void)snprintf(body, sizeof(body), "'data':{'train/step':%d,'rank%lld':%d},'step':%d", step,
+		       (long long)rank, step, step);
+	add(b, at, producer, "log", body);
+}
+
+/* Every line stands at the step that it logs, and each step of [0, steps) has one. ranks: the parts
+ * that a line has, at least. */
+static void every_row_is_at_its_step(struct box *b, int steps, int64_t ranks)
+{
+	char *at = (char *)b->said.data;
+	int lines = 0;
+
+	ck_assert_ptr_nonnull(buf_text(&b->said));
+	for (char *line = strtok_r(at, "\n", &at); line != NULL; line = strtok_r(NULL, "\n", &at)) {
+		char want[40];
+
+		if (strncmp(line, "late", 4) == 0)
+			continue;
+		(void)snprintf(want, sizeof(want), "%d {\"train/step\":%d,", lines, lines);
+		ck_assert_msg(strncmp(line, want, strlen(want)) == 0, "%s", line);
+		(void)snprintf(want, sizeof(want), "\"_step\":%d}", lines);
+		ck_assert_msg(strstr(line, want) != NULL, "%s", line);
+		for (int64_t rank = 0; rank < ranks; rank++) {
+			(void)snprintf(want, sizeof(want), "\"rank%lld\":%d,", (long long)rank,
+				       lines);
+			ck_assert_msg(strstr(line, want) != NULL, "%s has no %s", line, want);
+		}
+		lines++;
+	}
+	ck_assert_int_eq(lines, steps);
+}
+
+static unsigned late_rows(const struct box *b)
+{
+	unsigned count = 0;
+
+	for (const char *at = (const char *)b->said.data; (at = strstr(at, "late ")) != NULL; at++)
+		count++;
+	return count;
+}
+
+START_TEST(one_straggler_leaves_every_other_row_at_its_own_step)
+{
+	const int behind = 3 * (int)(MERGE_MAX_US / 1000000) / RANKS_STEP_S; /* three merge_max */
+	struct box b;
+
+	box_init(&b);
+	for (int64_t rank = 0; rank < RANKS; rank++)
+		add(&b, 0, rank, "run", "'project':'p'");
+	for (int step = 0; step < STEPS; step++) {
+		for (int64_t rank = 0; rank < RANKS - 1; rank++)
+			log_rank(&b, 1 + step * RANKS_STEP_S, rank, step);
+		if (step >= behind)
+			log_rank(&b, 1 + step * RANKS_STEP_S, RANKS - 1, step - behind);
+	}
+	for (int64_t rank = 0; rank < RANKS; rank++)
+		add(&b, STEPS * RANKS_STEP_S, rank, "finish", "");
+	ck_assert(plan_is_over(&b.plan));
+	ck_assert_uint_eq(late_rows(&b), STEPS - (unsigned)behind);
+	every_row_is_at_its_step(&b, STEPS, RANKS - 1);
+	box_done(&b);
+}
+END_TEST
+
+/* All ranks die and come back from a checkpoint, as other producers. */
+START_TEST(a_resume_thirty_steps_back_leaves_every_row_at_its_own_step)
+{
+	enum {
+		BACK = 30
+	};
+	struct box b;
+	double at = 1;
+
+	box_init(&b);
+	for (int64_t rank = 0; rank < RANKS; rank++)
+		add(&b, 0, rank, "run", "'project':'p'");
+	for (int step = 0; step < STEPS; step++, at += RANKS_STEP_S) {
+		for (int64_t rank = 0; rank < RANKS; rank++)
+			log_rank(&b, at, rank, step);
+	}
+	for (int64_t rank = 0; rank < RANKS; rank++)
+		add(&b, at + 60, rank, "gone", "");
+	for (int64_t rank = 0; rank < RANKS; rank++)
+		add(&b, at + 100, RANKS + rank, "run", "'project':'p'");
+	for (int step = STEPS - BACK; step < STEPS + BACK; step++, at += RANKS_STEP_S) {
+		for (int64_t rank = 0; rank < RANKS; rank++)
+			log_rank(&b, at + 110, RANKS + rank, step);
+	}
+	for (int64_t rank = 0; rank < RANKS; rank++)
+		add(&b, at + 200, RANKS + rank, "finish", "");
+	ck_assert(plan_is_over(&b.plan));
+	ck_assert_uint_eq(late_rows(&b), BACK * RANKS); /* each rank's part is a record */
+	every_row_is_at_its_step(&b, STEPS + BACK, RANKS);
+	box_done(&b);
+}
+END_TEST
+
+/* --- live and from the backlog --- */
+
+enum {
+	PRODUCERS = 5,
+	EVENTS = 160
+};
+
+struct event {
+	double at;
+	int64_t producer;
+	const char *kind;
+	char body[160];
+};
+
+/* What a producer may say; the first ones like steps. */
+static void random_log(struct rng *rng, struct event *e, int number)
+{
+	static const char *const commits[] = {"", "", ",'commit':true", ",'commit':false"};
+	char step[40] = "";
+
+	if (rng_below(rng, 9) < (e->producer < 3 ? 8u : 1u))
+		(void)snprintf(step, sizeof(step), ",'step':%d",
+			       number / 5 - 3 + (int)rng_below(rng, 7));
+	e->kind = "log";
+	(void)snprintf(e->body, sizeof(e->body), "'data':{'k%d':%d,%s'x/%d':%d}%s%s",
+		       (int)rng_below(rng, 3), number, rng_below(rng, 4) == 0 ? "'axis':7," : "",
+		       (int)rng_below(rng, 3), number, step,
+		       commits[rng_below(rng, array_len(commits))]);
+}
+
+static void random_event(struct rng *rng, struct event *e, double *at, int number)
+{
+	static const struct {
+		const char *kind;
+		const char *body;
+	} others[] = {
+		{"run", "'project':'p'"},
+		{"run", "'project':'p'"},
+		{"attach", "'project':'p'"},
+		{"finish", "'exit_code':0"},
+		{"gone", ""},
+		{"define", "'name':'x/*','step_metric':'axis','step_sync':true"},
+		{"define", "'name':'k1','summary':['max','mean']"},
+		{"summary", "'data':{'mine':1}"},
+	};
+	static const double spans[] = {0.001, 0.3, 1, 1, 1, 30, 119.9, 250, 3601, 8000};
+
+	*at += spans[rng_below(rng, array_len(spans))] * (double)(1 + rng_below(rng, 100)) / 100;
+	e->at = *at;
+	e->producer = (int64_t)rng_below(rng, PRODUCERS);
+	if (rng_below(rng, 8) > 0) {
+		random_log(rng, e, number);
+	} else {
+		size_t which = rng_below(rng, array_len(others));
+
+		e->kind = others[which].kind;
+		(void)snprintf(e->body, sizeof(e->body), "%s", others[which].body);
+	}
+}
+
+static void look(struct box *b, double at)
+{
+	int64_t now_us = (int64_t)T0 * 1000000 + (int64_t)(at * 1e6);
+
+	ck_assert_int_eq(plan_rows(&b->plan, b->reader, b->changes, now_us, &b->outcome, b->blob),
+			 0);
+	ck_assert_int_eq((int)b->outcome, (int)PLAN_IDLE);
+	commit(b);
+	if (b->reloads)
+		restart(b);
+}
+
+/* As they come, with looks in between. */
+static void plan_live(struct box *b, const struct event *events, struct rng *looks, double end)
+{
+	double at = 0;
+
+	for (int i = 0; i < EVENTS; i++) {
+		for (double span = events[i].at - at; span > 0.01 && rng_below(looks, 3) > 0;
+		     span = events[i].at - at) {
+			at += span * (double)rng_below(looks, 100) / 100;
+			look(b, at);
+		}
+		at = events[i].at;
+		add(b, at, events[i].producer, events[i].kind, events[i].body);
+	}
+	look(b, end);
+}
+
+/* All of them at the end, in as few plans as may be. */
+static void plan_backlog(struct box *b, const struct event *events, double end)
+{
+	for (int i = 0; i < EVENTS; i++)
+		(void)store(b, events[i].at, events[i].producer, events[i].kind, events[i].body);
+	for (int64_t lsn = 1; lsn <= EVENTS;) {
+		ck_assert_int_eq(plan_take(&b->plan, b->reader, b->changes,
+					   &b->reader->records[lsn], &b->outcome, b->blob),
+				 0);
+		if (b->outcome == PLAN_FULL)
+			commit(b);
+		lsn = b->plan.cursor + 1;
+	}
+	look(b, end);
+}
+
+START_TEST(a_backlog_plans_byte_for_byte_as_it_would_have_live)
+{
+	static struct event events[EVENTS];
+	unsigned lines = 0;
+	unsigned late = 0;
+
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct box boxes[3]; /* live, live with a restart after every record, backlog */
+		struct rng rng = {.state = seed};
+		double end = 0;
+
+		for (int i = 0; i < EVENTS; i++)
+			random_event(&rng, &events[i], &end, i);
+		end += 10000;
+		for (size_t i = 0; i < array_len(boxes); i++) {
+			box_init(&boxes[i]);
+			boxes[i].reloads = i == 1;
+			if (i < 2)
+				plan_live(&boxes[i], events, &rng, end);
+			else
+				plan_backlog(&boxes[i], events, end);
+			ck_assert_str_eq(buf_text(&boxes[i].said), buf_text(&boxes[0].said));
+			ck_assert(span_equal(buf_span(&boxes[i].reader->state),
+					     buf_span(&boxes[0].reader->state)));
+		}
+		lines += (unsigned)boxes[0].plan.next_offset;
+		late += late_rows(&boxes[0]);
+		for (size_t i = 0; i < array_len(boxes); i++)
+			box_done(&boxes[i]);
+	}
+	ck_assert_uint_gt(lines, 1000);
+	ck_assert_uint_gt(late, 100); /* they were no idle trials */
+}
+END_TEST
+
 START_TEST(a_plan_is_of_bounded_size)
 {
 	struct box b;
@@ -571,7 +823,6 @@ END_TEST
 START_TEST(a_row_of_many_tables_is_planned_some_time)
 {
 	enum {
-		RANKS = 8,
 		TABLES = 12, /* of each */
 	};
 	char body[4096];
@@ -762,7 +1013,10 @@ SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_st
 	   the_first_exit_code_that_is_not_zero_counts, who_is_gone_after_its_end_changes_nothing,
 	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
 	   rows_wait_until_w_b_knows_the_run,
-	   a_row_that_is_overdue_goes_before_the_record_that_comes, a_plan_is_of_bounded_size,
+	   a_row_that_is_overdue_goes_before_the_record_that_comes,
+	   one_straggler_leaves_every_other_row_at_its_own_step,
+	   a_resume_thirty_steps_back_leaves_every_row_at_its_own_step,
+	   a_backlog_plans_byte_for_byte_as_it_would_have_live, a_plan_is_of_bounded_size,
 	   a_row_longer_than_w_b_takes_is_a_dead_letter,
 	   a_record_with_odd_contents_does_not_stop_its_run, a_table_gets_the_value_of_its_run_file,
 	   a_table_that_is_none_is_a_dead_letter_and_its_row_goes_on,

@@ -245,7 +245,7 @@ int rows_log(struct rows *r, const struct row_call *call)
 		return result;
 	p = find_producer(r, call->producer);
 	assert(p != NULL); /* it has joined */
-	p->last_us = call->time_us;
+	r->clock_us = p->last_us = call->time_us;
 	p->is_silent = false;
 	result = call->has_step ? log_explicit(r, p, call) : log_implicit(r, p, call);
 	if (result == 0)
@@ -258,6 +258,7 @@ int rows_leave(struct rows *r, int64_t producer, int64_t now_us)
 	struct row_producer *p = find_producer(r, producer);
 	int result;
 
+	r->clock_us = now_us;
 	if (p == NULL)
 		return 0;
 	result = close_partial(r, p);
@@ -291,8 +292,9 @@ static void pack_free_rows(struct pack *p, const struct free_rows *rows)
 
 void rows_to_msgpack(const struct rows *r, struct pack *p)
 {
-	pack_map(p, 5);
+	pack_map(p, 6);
 	pack_pair_int(p, "next_step", r->next_step);
+	pack_pair_int(p, "clock", r->clock_us);
 	pack_text(p, "producers");
 	pack_array(p, r->producer_count * 8);
 	for (size_t i = 0; i < r->producer_count; i++) {
@@ -454,6 +456,7 @@ int rows_from_msgpack(struct rows *ret, struct mp map)
 	    mp_find_span(map, "late", &late) < 0)
 		return -EBADMSG;
 	ret->next_step = mp_get_int(map, "next_step", 0);
+	ret->clock_us = mp_get_int(map, "clock", 0);
 	e = read_producers(ret, mp_of(producers));
 	if (e == 0)
 		e = read_open(ret, mp_of(open));

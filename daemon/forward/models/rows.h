@@ -67,6 +67,10 @@ struct free_rows { /* in order of arrival */
 
 struct rows {
 	int64_t next_step; /* the lowest number that is not taken */
+	/* Where it stands in time: the newest of its records, and of the times since at which
+	 * something got ready by itself. These come one after the other, so that it does not matter
+	 * when somebody looked. */
+	int64_t clock_us;
 	int64_t merge_max_us;
 	struct row_producer *producers;
 	size_t producer_count;
@@ -114,7 +118,8 @@ struct row {
 		ROW_FROM_LATE
 	} from;
 };
-/* What can be planned at this time, in the history's order. The same answer until rows_pop(). */
+/* What can be planned at this time, in the history's order. The same answer until rows_pop().
+ * Whoever brings a record takes out first what is ready at the record's time. */
 enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret);
 void rows_pop(struct rows *r, const struct row *row, enum row_fate fate);
 
@@ -125,8 +130,9 @@ bool rows_have_no_owner(const struct rows *r);
 bool rows_are_empty(const struct rows *r);
 /* The oldest record that a row still needs; INT64_MAX: none. */
 int64_t rows_oldest_lsn(const struct rows *r);
-/* When, after now, rows_peek() may say something else although nothing comes; INT64_MAX: never. */
-int64_t rows_next_us(const struct rows *r, int64_t now_us);
+/* When rows_peek(), which says that nothing is ready, may say something else although nothing
+ * comes; INT64_MAX: never. */
+int64_t rows_next_us(const struct rows *r);
 /* True when this number is free for good: no open row has it, no producer may still use it. */
 bool rows_is_free(const struct rows *r, int64_t step);
 

@@ -73,7 +73,7 @@ static bool is_closing(const struct rows *r, const struct open_row *row, int64_t
 	return r->implicit.count > 0 && row->step < horizon(r, now_us, true);
 }
 
-enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret)
+static enum row_fate peek_at(struct rows *r, int64_t now_us, struct row *ret)
 {
 	int64_t limit = horizon(r, now_us, true);
 	bool too_many = r->held > ROWS_PARTS_MAX;
@@ -94,6 +94,18 @@ enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret)
 	if (r->late.count > 0 && (rows_are_deserted(r) || too_many))
 		return give_free(ret, &r->late.items[0], ROW_LATE, 0, true);
 	return ROW_NONE;
+}
+
+enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret)
+{
+	for (;;) {
+		enum row_fate fate = peek_at(r, r->clock_us, ret);
+		int64_t next_us = rows_next_us(r);
+
+		if (fate != ROW_NONE || next_us > now_us || next_us == INT64_MAX)
+			return fate;
+		r->clock_us = next_us;
+	}
 }
 
 static void free_rows_drop_first(struct free_rows *rows)
@@ -174,8 +186,9 @@ int64_t rows_oldest_lsn(const struct rows *r)
 	return oldest;
 }
 
-int64_t rows_next_us(const struct rows *r, int64_t now_us)
+int64_t rows_next_us(const struct rows *r)
 {
+	int64_t now_us = r->clock_us;
 	int64_t next = INT64_MAX;
 
 	if (r->open_count > 0 && r->open[0].passed_us != 0 &&

@@ -179,11 +179,14 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t rows_due_ms(const struct models_run *r, uint64_t now_ms)
 {
 	int64_t now_us = (int64_t)clock_wall_us();
-	int64_t next_us = rows_next_us(&r->plan->rows, now_us);
+	int64_t next_us;
 	struct row row;
 
-	if (r->plan->may_write && rows_peek(&r->plan->rows, now_us, &row) != ROW_NONE)
-		return now_ms; /* since wants_plan() looked */
+	if (!r->plan->may_write)
+		return UINT64_MAX;
+	if (rows_peek(&r->plan->rows, now_us, &row) != ROW_NONE)
+		return now_ms;                  /* since wants_plan() looked */
+	next_us = rows_next_us(&r->plan->rows); /* above now_us, now */
 	if (next_us == INT64_MAX)
 		return UINT64_MAX;
 	return now_ms + (uint64_t)(next_us - now_us) / 1000 + 1;
