@@ -213,13 +213,14 @@ int wbx_define(struct wbx_run *run, const struct wbx_metric *metric)
 
 	if (run == NULL || metric == NULL || metric->name == NULL || metric->name[0] == '\0')
 		return -EINVAL;
-	r = emit_begin(&e, run->w, run, "define", 6);
+	r = emit_begin(&e, run->w, run, "define", 7);
 	if (r < 0)
 		return r;
 	pack_pair_text(&e.p, "name", metric->name);
 	pack_pair_text(&e.p, "step_metric", metric->step_metric);
 	pack_pair_bool(&e.p, "step_sync", metric->step_sync);
 	pack_pair_bool(&e.p, "hidden", metric->hidden);
+	pack_pair_bool(&e.p, "overwrite", metric->overwrite);
 	pack_pair_text(&e.p, "goal", metric->goal);
 	pack_text(&e.p, "summary");
 	if (metric->summary == NULL) {

@@ -125,6 +125,7 @@ struct wbx_metric {
 	bool hidden;
 	const char *const *summary; /* min max mean best last first none copy; ends with NULL */
 	const char *goal;           /* minimize, maximize */
+	bool overwrite;             /* takes the place of the definition before, else adds to it */
 };
 WBX_API int wbx_define(struct wbx_run *run, const struct wbx_metric *metric);
 

@@ -202,14 +202,16 @@ static PyObject *run_define(PyObject *o, PyObject *args)
 	const char **texts;
 	int step_sync = 0;
 	int hidden = 0;
+	int overwrite = 0;
 	bool none;
 	int r = 0;
 
-	if (!PyArg_ParseTuple(args, "s|zppOz", &metric.name, &metric.step_metric, &step_sync,
-			      &hidden, &summary, &metric.goal))
+	if (!PyArg_ParseTuple(args, "s|zppOzp", &metric.name, &metric.step_metric, &step_sync,
+			      &hidden, &summary, &metric.goal, &overwrite))
 		return NULL;
 	metric.step_sync = step_sync != 0;
 	metric.hidden = hidden != 0;
+	metric.overwrite = overwrite != 0;
 	texts = texts_of(summary, &none);
 	metric.summary = texts;
 	if (!PyErr_Occurred())
@@ -318,7 +320,7 @@ static PyMethodDef run_methods[] = {
 	{"config", run_config, METH_VARARGS, "config(data)"},
 	{"tags", run_tags, METH_VARARGS, "tags(add, remove)"},
 	{"define", run_define, METH_VARARGS,
-	 "define(name, step_metric, step_sync, hidden, summary, goal)"},
+	 "define(name, step_metric, step_sync, hidden, summary, goal, overwrite)"},
 	{"output", run_output, METH_VARARGS, "output(stream, text)"},
 	{"alert", run_alert, METH_VARARGS, "alert(title, text, level, wait_ms)"},
 	{"finish", run_finish, METH_VARARGS, "finish(exit_code, at_exit)"},

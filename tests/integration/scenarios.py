@@ -109,6 +109,175 @@ def metrics(m: Any, run: str) -> None:
 
 
 @scenario
+def globs(m: Any, run: str) -> None:
+    """A glob holds for every key that begins so; a definition by name goes before it."""
+    r = begin(m, run)
+    r.define_metric("axis")
+    r.define_metric("*", step_metric="axis")
+    r.define_metric("own", summary="min")
+    r.define_metric("own/*", step_metric="axis", step_sync=False, hidden=True, summary="max,first")
+    r.log({"axis": 3, "any": 1, "own": 5, "deep": {"er": 2}})
+    r.log({"any": 2, "own": 4, "_private": 1})
+    r.log({"deep": {"er": 1}})
+    r.log({"axis": 7.5})
+    r.log({"text": "t", "list": [1]})
+    r.finish()
+
+
+@scenario
+def two_globs(m: Any, run: str) -> None:
+    """Both fit; the SDK takes any, so here they say the same where both do."""
+    r = begin(m, run)
+    r.define_metric("a/*", summary="max")
+    r.define_metric("a/b/*", summary="max")
+    r.define_metric("a/b/c", summary="mean")
+    for v in (2, 3, 1):
+        r.log({"a/x": v, "a/b/y": v, "a/b/c": v, "ab": v})
+    r.finish()
+
+
+@scenario
+def defined_late(m: Any, run: str) -> None:
+    """Definitions count from then on; statistics count from the first value."""
+    r = begin(m, run)
+    for v in (4, 1):
+        r.log({"late": v, "glob/late": v, "nest": {"late": v}, "x": v})
+    r.define_metric("late", summary="max,min,mean,first,last")
+    r.define_metric("glob/*", summary="max,min")
+    r.define_metric("nest.late", summary="mean", step_metric="x")
+    r.define_metric("never", summary="max")
+    r.define_metric("sync", step_metric="x")
+    r.log({"late": 2, "glob/late": 2, "nest": {"late": 2}})
+    r.log({"sync": 1})
+    r.log({"x": 9})
+    r.log({"sync": 2, "nest": {"late": 6}})
+    r.finish()
+
+
+@scenario
+def redefined(m: Any, run: str) -> None:
+    """A definition adds to the one before, or takes its place."""
+    r = begin(m, run)
+    r.define_metric("x")
+    r.define_metric("y")
+    r.define_metric("adds", step_metric="x", summary="min", hidden=True)
+    r.define_metric("adds", summary="max")
+    r.define_metric("placed", step_metric="x", summary="min", hidden=True)
+    r.define_metric("placed", summary="max", overwrite=True)
+    r.define_metric("none", summary="none")
+    r.define_metric("none", summary="max")
+    r.define_metric("hushed", summary="max")
+    r.define_metric("hushed", summary="none")
+    r.define_metric("turned", step_metric="x")
+    r.log({"x": 1, "y": 10})
+    r.log({"adds": 1, "placed": 1, "none": 1, "hushed": 1, "turned": 1})
+    r.define_metric("turned", step_metric="y")
+    r.define_metric("adds", overwrite=True)
+    r.log({"adds": 3, "placed": 3, "none": 3, "hushed": 3})
+    r.log({"turned": 3})
+    r.log({"adds": 2, "placed": 2, "none": 2, "hushed": 2})
+    r.finish()
+
+
+@scenario
+def kinds(m: Any, run: str) -> None:
+    """Every kind of summary, of numbers, texts, NaN and nothing."""
+    r = begin(m, run)
+    all_kinds = ["min", "max", "mean", "last", "first", "copy", "none", "MIN,Max", "copy,max", "none,max", "min,max,mean,last,first"]
+    for kind in all_kinds:
+        for of in ("number", "nan", "text", "mixed"):
+            r.define_metric(f"{of}/{kind}", summary=kind)
+    for i in range(4):
+        r.log({f"{of}/{kind}": {"number": [3, 1.5, 4, -1][i], "nan": [3, math.nan, 4, 1][i], "text": "dcba"[i], "mixed": ["a", None, 2, True][i]}[of]
+               for of in ("number", "nan", "text", "mixed") for kind in all_kinds})
+    r.finish()
+
+
+@scenario
+def dots(m: Any, run: str) -> None:
+    r"""Dots in a name separate nesting, "\." is one in a key."""
+    r = begin(m, run)
+    r.define_metric(r"dot\.ted", summary="max")
+    r.define_metric("plain.dots", summary="max")
+    r.define_metric("a.b.c", summary="min")
+    r.define_metric(r"a\.b.d", summary="min")
+    r.define_metric("n.step")
+    r.define_metric("of_nested", step_metric="n.step")
+    r.define_metric("glob.*", step_metric="n.step", summary="max")
+    for v in (2, 3, 1):
+        r.log({"dot.ted": v, "plain.dots": v, "a": {"b": {"c": v}}, "a.b": {"d": v}})
+        r.log({"n": {"step": v * 10}, "other": 1})
+        r.log({"of_nested": v})
+        r.log({"glob": {"x": v, "deep": {"y": v}}})
+    r.finish()
+
+
+@scenario
+def axes(m: Any, run: str) -> None:
+    """What counts as the last value of a step metric, and where it is put."""
+    r = begin(m, run)
+    r.define_metric("loss", step_metric="step")
+    r.define_metric("hid", step_metric="step", step_sync=False)
+    r.define_metric("second", step_metric="other")
+    r.define_metric("chained", step_metric="second")
+    r.log({"loss": 1})
+    r.log({"step": 5}, commit=False)
+    r.log({"loss": 2})
+    r.log({"loss": 3, "hid": 1})
+    r.log({"hid": 2})
+    r.log({"step": "text"})
+    r.log({"loss": 4})
+    r.log({"step": None})
+    r.log({"loss": 5})
+    r.log({"step": True, "loss": 6})
+    r.log({"loss": 7})
+    r.log({"step": 2**53 + 1})
+    r.log({"loss": 8})
+    r.log({"step": math.nan})
+    r.log({"loss": 9})
+    r.log({"other": 3})
+    r.log({"chained": 1, "other": 3.5})
+    r.log({"second": 4, "other": 5})
+    r.log({"chained": 2, "other": 6})
+    r.log({"step": 1, "loss": 10}, step=40)
+    r.log({"loss": 11}, step=41)
+    r.log({"loss": 12, "step": 2}, step=41)
+    r.log({"loss": 13}, step=42)
+    r.finish()
+
+
+@scenario
+def times(m: Any, run: str) -> None:
+    """A trainer may say itself when a row was."""
+    r = begin(m, run)
+    r.define_metric("poll", step_metric="_timestamp")
+    r.log({"poll": 1, "_timestamp": 1000.5})
+    r.log({"poll": 2, "_timestamp": 2000}, commit=False)
+    r.log({"poll": 3, "_timestamp": 3000, "_step": 77})
+    r.finish()
+
+
+@scenario
+def behind(m: Any, run: str) -> None:
+    """Steps with commit, and calls without a step among them."""
+    r = begin(m, run)
+    r.log({"a": 1}, commit=True)
+    r.log({"b": 1}, step=0 + 1)
+    r.log({"b2": 1}, step=1, commit=False)
+    r.log({"b3": 1}, commit=True)
+    r.log({"c": 1}, step=2, commit=True)
+    r.log({"d": 1}, step=4, commit=True)
+    r.log({"e": 1}, commit=False)
+    r.log({"f": 1}, step=5)
+    r.log({"g": 1}, commit=False)
+    r.log({"h": 1}, step=9)
+    r.log({"i": 1})
+    r.log({"j": 1})
+    r.log({"k": 1}, step=11, commit=False)
+    r.finish()
+
+
+@scenario
 def summary(m: Any, run: str) -> None:
     r = begin(m, run)
     r.log({"a": 1, "b": {"c": 2, "d": 3}, "s": "text", "l": [1], "n": None})

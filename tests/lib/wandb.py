@@ -96,8 +96,9 @@ class Fake:
     def summary(self, run: str, project: str = "p", entity: str = ENTITY) -> dict:
         return self.ask(f"/__summary?run={quote(f'{entity}/{project}/{run}')}")
 
-    def config(self, run: str, project: str = "p", entity: str = ENTITY) -> dict:
-        return self.ask(f"/__config?run={quote(f'{entity}/{project}/{run}')}")
+    def config(self, run: str, project: str = "p", entity: str = ENTITY, raw: bool = False) -> dict:
+        """{key: value}; raw: as it was sent, with `_wandb`."""
+        return self.ask(f"/__config?run={quote(f'{entity}/{project}/{run}')}" + "&raw=1" * raw)
 
     def check(self, final: bool = True, warnings: tuple[str, ...] = ()) -> None:
         """The judge has nothing to say, but for warnings that hold one of these texts."""

@@ -200,14 +200,14 @@ START_TEST(records_become_lines)
 		add(&b, 1.5, 1, "log", "'data':{'x':1,'n':{'y':NaN}}");
 		add(&b, 2, 1, "log", "'data':{'x':2},'step':5");
 		add(&b, 3, 1, "log", "'data':{'x':3,'z':'t'},'step':5,'commit':true");
-		add(&b, 4, 1, "log", "'data':{'_step':99,'_timestamp':1,'x':4}"); /* ours count */
+		add(&b, 4, 1, "log", "'data':{'_step':99,'_runtime':9,'x':4}"); /* ours count */
 		add(&b, 5, 1, "log", "'data':{'late':1},'step':3");
 		add(&b, 6, 1, "finish", "'exit_code':3");
 		SAID("0 {\"x\":1,\"n\":{\"y\":NaN},\"_timestamp\":1700000001.5,\"_runtime\":1.5,"
 		     "\"_step\":0}\n"
 		     "1 "
 		     "{\"x\":3,\"z\":\"t\",\"_timestamp\":1700000003,\"_runtime\":3,\"_step\":5}\n"
-		     "2 {\"_timestamp\":1700000004,\"x\":4,\"_runtime\":4,\"_step\":6}\n"
+		     "2 {\"_runtime\":4,\"x\":4,\"_timestamp\":1700000004,\"_step\":6}\n"
 		     "late 3\n");
 		ck_assert(plan_is_over(&b.plan));
 		ck_assert(b.plan.has_exit_code);
@@ -327,6 +327,23 @@ START_TEST(what_is_defined_fills_rows_summary_and_config)
 		ck_assert_uint_eq(b.plan.about.dirty & ABOUT_CONFIG, ABOUT_CONFIG);
 		box_done(&b);
 	}
+}
+END_TEST
+
+START_TEST(a_trainer_may_say_the_time_itself)
+{
+	struct box b;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	add(&b, 1, 1, "log", "'data':{'x':1,'_timestamp':12.5}");
+	add(&b, 2, 1, "log", "'data':{'_timestamp':13},'commit':false");
+	add(&b, 3, 1, "log", "'data':{'x':2}"); /* the newest call's counts */
+	add(&b, 4, 1, "log", "'data':{'x':3,'_timestamp':'noon'}");
+	SAID("0 {\"x\":1,\"_timestamp\":12.5,\"_runtime\":1,\"_step\":0}\n"
+	     "1 {\"_timestamp\":1700000003,\"x\":2,\"_runtime\":3,\"_step\":1}\n"
+	     "2 {\"x\":3,\"_timestamp\":1700000004,\"_runtime\":4,\"_step\":2}\n");
+	box_done(&b);
 }
 END_TEST
 
@@ -1012,7 +1029,7 @@ END_TEST
 SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_step,
 	   the_first_exit_code_that_is_not_zero_counts, who_is_gone_after_its_end_changes_nothing,
 	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
-	   rows_wait_until_w_b_knows_the_run,
+	   a_trainer_may_say_the_time_itself, rows_wait_until_w_b_knows_the_run,
 	   a_row_that_is_overdue_goes_before_the_record_that_comes,
 	   one_straggler_leaves_every_other_row_at_its_own_step,
 	   a_resume_thirty_steps_back_leaves_every_row_at_its_own_step,

@@ -39,7 +39,7 @@ static int take_define(struct run *r, struct mp body)
 	const struct metric *one;
 	int e = metrics_define(&r->metrics, body, &one);
 
-	return e == 0 ? summary_define(&r->summary, one) : e;
+	return e == 0 ? summary_define(&r->summary, one, mp_get_bool(body, "overwrite", false)) : e;
 }
 
 /* "row ...", "define ..." or "summary ...". */
@@ -160,6 +160,29 @@ static const struct story stories[] = {
 	{{"define {'name':'t*','summary':['min']}", "define {'name':'ta','summary':['max']}",
 	  "row {'ta':1,'tb':1}", "row {'ta':2,'tb':2}"},
 	 "{\"ta\":{\"max\":2},\"tb\":{\"min\":1}}"},
+	/* a glob counts for keys that were there before it; the first that fits stays */
+	{{"row {'t/a':5}", "define {'name':'t/*','summary':['max']}", "row {'t/a':2,'t/b':1}"},
+	 "{\"t/a\":{\"max\":5},\"t/b\":{\"max\":1}}"},
+	{{"define {'name':'t/*','summary':['max']}", "row {'t/a':5}",
+	  "define {'name':'t/*','summary':['min'],'overwrite':true}", "row {'t/a':2,'t/b':1}"},
+	 "{\"t/a\":{\"max\":5},\"t/b\":{\"min\":1}}"},
+	{{"define {'name':'*','summary':['max']}", "summary {'data':{'m':7}}", "row {'m':1}",
+	  "row {'m':2}"},
+	 "{\"m\":{\"max\":2}}"},
+	{{"define {'name':'*','summary':['max']}", "row {'m':1}", "summary {'data':{'m':7}}",
+	  "row {'m':2}"},
+	 "{\"m\":2}"},
+	/* a definition adds to the one before, or takes its place */
+	{{"define {'name':'m','summary':['max']}", "define {'name':'m','summary':['min']}",
+	  "row {'m':1}", "row {'m':2}"},
+	 "{\"m\":{\"max\":2,\"min\":1}}"},
+	{{"define {'name':'m','summary':['max']}",
+	  "define {'name':'m','summary':['min'],'overwrite':true}", "row {'m':1}", "row {'m':2}"},
+	 "{\"m\":{\"min\":1}}"},
+	{{"define {'name':'m','summary':['none']}", "row {'m':1}",
+	  "define {'name':'m','overwrite':true}"},
+	 "{\"m\":1}"},
+	{{"row {'m':{'x':1}}", "define {'name':'m','overwrite':true}"}, "{\"m\":{\"x\":1}}"},
 	/* by hand */
 	{{"summary {'data':{'best_acc':0.9,'n':{'x':1}}}"}, "{\"best_acc\":0.9,\"n\":{\"x\":1}}"},
 	{{"row {'a':1}", "summary {'data':{'a':'mine'}}"}, "{\"a\":\"mine\"}"},
@@ -231,6 +254,24 @@ START_TEST(bad_records_are_refused)
 	ck_assert_int_eq(summary_record(&r.summary, mp_text(&room, "{'remove':[5]}")), 0);
 	ck_assert_int_eq(summary_record(&r.summary, mp_text(&room, "{}")), 0);
 	ck_assert_str_eq(json_of(&r.summary), "{}");
+	run_done(&r);
+	rooms_done();
+}
+END_TEST
+
+START_TEST(the_state_of_an_older_wbx_is_read)
+{
+	struct run r;
+
+	run_init(&r);
+	ck_assert_int_eq(summary_from_msgpack(&r.summary,
+					      mp_text(&room, "{'a':[2,1,1.0,2.0,3.0,2,2,false,true,"
+							     "false]}")),
+			 0);
+	take(&r, "define {'name':'*','summary':['min']}"); /* it asked the globs already */
+	take(&r, "row {'a':3}");
+	ck_assert_str_eq(json_of(&r.summary), "{\"a\":{\"max\":3}}");
+	reload(&r);
 	run_done(&r);
 	rooms_done();
 }
@@ -329,5 +370,6 @@ START_TEST(a_summary_survives_every_allocation_failure)
 END_TEST
 
 SUITE_MAIN("summary", each_story_ends_with_its_summary, a_restart_after_any_step_changes_nothing,
-	   a_number_is_set_along_a_path, bad_records_are_refused, a_state_that_is_none_is_refused,
-	   a_full_summary_keeps_what_it_has, a_summary_survives_every_allocation_failure)
+	   a_number_is_set_along_a_path, bad_records_are_refused, the_state_of_an_older_wbx_is_read,
+	   a_state_that_is_none_is_refused, a_full_summary_keeps_what_it_has,
+	   a_summary_survives_every_allocation_failure)

@@ -201,19 +201,27 @@ class Run:
 
     def define_metric(self, name: str, step_metric: Any = None, step_sync: bool | None = None, hidden: bool | None = None,
                       summary: str | None = None, goal: str | None = None, overwrite: bool | None = None) -> "Metric":
-        """Says how a metric is shown: its x axis, what the summary holds (``"min,max"``), whether it is hidden. A ``*`` at the end
-        of the name means all that begin so."""
+        """Says how a metric is shown: its x axis, what the summary holds, whether it is hidden.
+
+        A ``*`` at the end of the name means all that begin so. Dots separate nesting, ``\\.`` is one in a key. ``summary``: some of
+        min, max, mean, first, last, best (by ``goal``: minimize or maximize), copy, none, with commas between. With a ``step_metric``
+        rows that have the metric and not the step metric get its last value, unless ``step_sync=False``. A definition adds
+        to the one before, unless ``overwrite``.
+        """
         if not isinstance(name, str) or not name:
             raise UsageError("define_metric() needs a name")
+        if "*" in name[:-1]:
+            raise UsageError(f"define_metric() takes a * at the end of a name only, not {name!r}")
         axis = step_metric.name if isinstance(step_metric, Metric) else step_metric
         if step_sync is None:
             step_sync = axis is not None
-        kinds = [s.strip() for s in summary.split(",")] if summary else None
+        kinds = [s.strip().lower() for s in summary.split(",")] if summary else None
         if kinds and set(kinds) - {"min", "max", "mean", "best", "last", "first", "copy", "none"}:
             raise UsageError(f"define_metric() knows no summary {summary!r}")
         if goal not in (None, "minimize", "maximize"):
             raise UsageError("goal must be minimize or maximize")
-        _look(self._native.define(name, axis, bool(step_sync), bool(hidden), kinds, goal), "define_metric")
+        _look(self._native.define(name, axis, bool(step_sync), bool(hidden), kinds, goal, bool(overwrite)),
+              "define_metric")
         return Metric(name)
 
     def alert(self, title: str, text: str, level: str | None = None, wait_duration: Any = None) -> None:

@@ -11,11 +11,11 @@
 static const struct {
 	const char *name;
 	enum summary_kind kind;
-	int number; /* in the `m` list: the field of W&B's MetricSummary message */
+	int number; /* in the `m` list: the field of W&B's MetricSummary message; 0: not told */
 } kinds[] = {
 	{"min", SUMMARY_MIN, 1},   {"max", SUMMARY_MAX, 2},     {"mean", SUMMARY_MEAN, 3},
 	{"best", SUMMARY_BEST, 4}, {"last", SUMMARY_LAST, 5},   {"none", SUMMARY_NONE, 6},
-	{"copy", SUMMARY_COPY, 7}, {"first", SUMMARY_FIRST, 8},
+	{"copy", SUMMARY_COPY, 0}, {"first", SUMMARY_FIRST, 8},
 };
 
 static void metric_done(struct metric *m)
@@ -316,7 +316,7 @@ static void print_options(struct json *j, const struct metric *m)
 	json_put_key_text(j, "7");
 	json_open_array(j);
 	for (size_t i = 0; i < array_len(kinds); i++) {
-		if (m->kinds & (unsigned)kinds[i].kind)
+		if (kinds[i].number != 0 && (m->kinds & (unsigned)kinds[i].kind) != 0)
 			json_put_int(j, kinds[i].number);
 	}
 	json_close_array(j);

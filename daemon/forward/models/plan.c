@@ -108,10 +108,14 @@ static int take_run(struct plan *p, const struct stored_record *stored, const st
 static int take_define(struct plan *p, const struct record *r)
 {
 	const struct metric *metric;
-	int result = metrics_define(&p->metrics, mp_of(r->body), &metric);
+	struct mp body = mp_of(r->body);
+	int result = metrics_define(&p->metrics, body, &metric);
 
 	p->about.dirty |= ABOUT_CONFIG;
-	return result == 0 ? summary_define(&p->summary, metric) : result;
+	p->summary_dirty = true;
+	return result == 0
+		       ? summary_define(&p->summary, metric, mp_get_bool(body, "overwrite", false))
+		       : result;
 }
 
 static int take_log(struct plan *p, const struct stored_record *stored, const struct record *r)

@@ -58,6 +58,7 @@ static int each_part(struct making *m, on_part visit)
 static int merge_part(struct making *m, const struct part *part, const struct record *record)
 {
 	struct span data;
+	struct mp_value time;
 
 	if (mp_find_span(mp_of(record->body), "data", &data) < 0)
 		return 0;
@@ -67,6 +68,7 @@ static int merge_part(struct making *m, const struct part *part, const struct re
 		m->lsn = part->lsn;
 	m->bytes += part->bytes;
 	m->has_blobs |= record_blob_count(record) > 0;
+	m->has_time = mp_find(mp_of(data), "_timestamp", &time) == 0 && mp_is_number(&time);
 	return tree_merge(&m->plan->row, NULL, mp_of(data), NULL, NULL);
 }
 
@@ -107,17 +109,18 @@ static int put_int(struct tree *row, const char *key, int64_t number)
 	return put(row, key, &value);
 }
 
-/* W&B's own keys. _step goes last: plan_restep() finds it there. */
+/* W&B's own keys; a trainer may say _timestamp, as with W&B's client. _step goes last: plan_restep() finds it there. */
 static int add_own_keys(struct making *m)
 {
 	struct plan *p = m->plan;
 	struct node *step = tree_child(&p->row, NULL, SPAN_LITERAL("_step"));
 	int64_t runtime_us = m->newest_us > p->start_us ? m->newest_us - p->start_us : 0;
-	int r;
+	int r = 0;
 
 	if (step != NULL)
 		tree_remove(&p->row, step);
-	r = put_double(&p->row, "_timestamp", (double)m->newest_us / 1e6);
+	if (!m->has_time)
+		r = put_double(&p->row, "_timestamp", (double)m->newest_us / 1e6);
 	if (r == 0)
 		r = put_double(&p->row, "_runtime", (double)runtime_us / 1e6);
 	if (r == 0)

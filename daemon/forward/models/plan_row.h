@@ -14,6 +14,7 @@ struct making {
 	struct changes *changes;
 	const struct row *row;
 	int64_t newest_us; /* of its calls */
+	bool has_time;     /* the last of them says its _timestamp itself */
 	int64_t bytes;
 	int64_t lsn; /* of its oldest record */
 	bool has_blobs;

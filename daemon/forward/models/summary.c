@@ -24,6 +24,7 @@ struct statistics {
 	bool hidden;    /* summary="none" */
 	bool best_is_most;
 	bool has_data;
+	bool saw_glob; /* a glob that fits was found: globs are asked once */
 };
 
 static void on_drop(void *extra)
@@ -102,14 +103,16 @@ static void configure(struct statistics *st, const struct metric *m)
 	st->best_is_most = m->goal == GOAL_MAXIMIZE;
 }
 
-/* A metric is configured by its own definition when that is made (summary_define), by a glob when
- * it is first seen. */
+/* A metric is configured by its own definition when that is made (summary_define), by a glob with
+ * the first row that has both. */
 static void configure_by_glob(struct statistics *st, const struct metrics *m, struct span key)
 {
 	const struct metric *found = metrics_find(m, key);
 
-	if (found != NULL && found->is_glob)
-		configure(st, found);
+	if (found == NULL || !found->is_glob)
+		return;
+	configure(st, found);
+	st->saw_glob = true;
 }
 
 static int update_leaf(struct summary *s, const struct metrics *m, const struct node *from,
@@ -120,7 +123,6 @@ static int update_leaf(struct summary *s, const struct metrics *m, const struct 
 	size_t at;
 	struct statistics *st;
 	struct node *leaf;
-	bool is_new;
 	int r;
 
 	for (const struct node *n = from; n != NULL; n = n->parent)
@@ -131,11 +133,10 @@ static int update_leaf(struct summary *s, const struct metrics *m, const struct 
 	r = tree_leaf_at(&s->tree, path, depth, &leaf);
 	if (r < 0)
 		return r;
-	is_new = leaf->extra == NULL;
 	st = statistics_of(leaf);
 	if (st == NULL)
 		return -ENOMEM;
-	if (is_new && m->count > 0) {
+	if (!st->saw_glob && m->count > 0) {
 		buf_clear(key);
 		tree_path(from, key);
 		if (key->error != 0)
@@ -227,17 +228,33 @@ int summary_record(struct summary *s, struct mp body)
 	return tree_each_named(&s->tree, span, clear_node);
 }
 
-int summary_define(struct summary *s, const struct metric *m)
+static bool has_leaf(const struct tree *t, const struct span *path, size_t count)
+{
+	const struct node *n = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		n = tree_child(t, n, path[i]);
+		if (n == NULL)
+			return false;
+	}
+	return n != NULL && n->is_leaf;
+}
+
+int summary_define(struct summary *s, const struct metric *m, bool overwrite)
 {
 	struct span path[METRIC_PATH_MAX];
 	char room[KEY_MAX + 1];
 	struct statistics *st;
 	struct node *leaf;
+	size_t count;
 	int r;
 
-	if (m->is_glob || (!m->has_summary && m->kinds == 0))
+	if (m->is_glob || (!m->has_summary && !overwrite))
 		return 0;
-	r = tree_leaf_at(&s->tree, path, metric_path(m->name, room, sizeof(room), path), &leaf);
+	count = metric_path(m->name, room, sizeof(room), path);
+	if (!m->has_summary && !has_leaf(&s->tree, path, count))
+		return 0;
+	r = tree_leaf_at(&s->tree, path, count, &leaf);
 	if (r < 0)
 		return r;
 	st = statistics_of(leaf);
@@ -332,13 +349,13 @@ void summary_to_json(const struct summary *s, struct json *j)
 
 /* --- state --- */
 
-/* [latest, first, min, max, total, count, track, hidden, has_data, best_is_most] */
+/* [latest, first, min, max, total, count, track, hidden, has_data, best_is_most, saw_glob] */
 static void pack_leaf(struct pack *p, const struct node *leaf)
 {
 	static const struct statistics none;
 	const struct statistics *st = leaf->extra != NULL ? leaf->extra : &none;
 
-	pack_array(p, 10);
+	pack_array(p, 11);
 	if (leaf->value.len > 0)
 		pack_raw(p, buf_span(&leaf->value));
 	else
@@ -355,6 +372,7 @@ static void pack_leaf(struct pack *p, const struct node *leaf)
 	pack_bool(p, st->hidden);
 	pack_bool(p, st->has_data);
 	pack_bool(p, st->best_is_most);
+	pack_bool(p, st->saw_glob);
 }
 
 void summary_to_msgpack(const struct summary *s, struct pack *p)
@@ -372,13 +390,14 @@ static int read_double(struct mp *at, double *ret)
 	return 0;
 }
 
-static int read_statistics(struct statistics *st, struct mp *at)
+static int read_statistics(struct statistics *st, struct mp *at, bool has_saw_glob)
 {
 	struct mp_value count;
 	struct mp_value track;
 	struct mp_value hidden;
 	struct mp_value has_data;
 	struct mp_value best;
+	struct mp_value saw_glob = {.boolean = true}; /* of a wbx that asked with the first row */
 
 	if (read_double(at, &st->min) < 0 || read_double(at, &st->max) < 0 ||
 	    read_double(at, &st->total) < 0)
@@ -388,6 +407,9 @@ static int read_statistics(struct statistics *st, struct mp *at)
 	    hidden.type != MP_BOOL || mp_read(at, &has_data) < 0 || has_data.type != MP_BOOL ||
 	    mp_read(at, &best) < 0 || best.type != MP_BOOL)
 		return -EBADMSG;
+	if (has_saw_glob && (mp_read(at, &saw_glob) < 0 || saw_glob.type != MP_BOOL))
+		return -EBADMSG;
+	st->saw_glob = saw_glob.boolean;
 	st->track = (unsigned)track.natural & TRACKED;
 	st->hidden = hidden.boolean;
 	st->has_data = has_data.boolean;
@@ -408,8 +430,9 @@ static int on_state_leaf(void *arg, struct node *leaf)
 	(void)arg;
 	if (st == NULL)
 		return -ENOMEM;
-	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY || head.count != 10 ||
-	    mp_take(&at, &latest) < 0 || mp_take(&at, &first) < 0 || read_statistics(st, &at) < 0)
+	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY || head.count < 10 ||
+	    head.count > 11 || mp_take(&at, &latest) < 0 || mp_take(&at, &first) < 0 ||
+	    read_statistics(st, &at, head.count == 11) < 0)
 		return -EBADMSG;
 	r = buf_add(&st->first, first.at, first.len);
 	if (r == 0) {

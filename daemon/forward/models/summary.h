@@ -16,8 +16,9 @@ void summary_done(struct summary *s);
 int summary_row(struct summary *s, const struct metrics *m, const struct tree *row);
 /* A `summary` record: `data` set by hand, `remove` a list of keys or of paths (lists of keys). */
 int summary_record(struct summary *s, struct mp body);
-/* What a definition by name asks for; globs come with the rows. */
-int summary_define(struct summary *s, const struct metric *m);
+/* What a definition by name asks for; globs come with the rows. overwrite: it forgets what was asked
+ * for before. */
+int summary_define(struct summary *s, const struct metric *m, bool overwrite);
 int summary_set_int(struct summary *s, const struct span *path, size_t count, int64_t value);
 
 void summary_to_json(const struct summary *s, struct json *j);
