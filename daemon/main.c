@@ -190,8 +190,10 @@ static void apply_live_settings(struct wbxd *d)
 
 	(void)log_level_by_name(d->live.log_level, &level); /* config.c knows the names */
 	log_set_level(level);
-	if (d->ingest != NULL)
+	if (d->ingest != NULL) {
 		ingest_set_base_url(d->ingest, d->live.base_url);
+		ingest_set_merge_max(d->ingest, d->live.merge_max_ms * 1000);
+	}
 	if (d->sender != NULL && sender_reload(d->sender, &sender) < 0)
 		log_error("config", "no memory; the sender goes on with the settings it had");
 }
@@ -318,6 +320,7 @@ static int start_ingest(struct wbxd *d)
 		.limit_bytes = c->store_limit,
 		.reserve_bytes = c->store_reserve,
 		.base_url = c->base_url,
+		.merge_max_us = c->merge_max_ms * 1000,
 		.version = WBX_VERSION,
 		.stats = &d->stats,
 		.on_reload = on_reload,
@@ -494,6 +497,7 @@ static int answer(const struct wbxd *d)
 		.store_dir = d->arguments.answer,
 		.base_url = d->config.base_url,
 		.version = WBX_VERSION,
+		.merge_max_us = d->config.merge_max_ms * 1000,
 		.limit_bytes = d->config.store_limit,
 		.reserve_bytes = d->config.store_reserve,
 	};

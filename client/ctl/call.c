@@ -300,6 +300,8 @@ static int code_of(struct span code)
 		{"not_yours", CODE_NOT_ALLOWED},
 		{"usage", CODE_USAGE},
 		{"not_found", CODE_DATA},
+		{"ambiguous", CODE_DATA},
+		{"removed", CODE_LATER},
 		{"no_sender", CODE_AWAY},
 	};
 

@@ -21,6 +21,9 @@ enum {
 	OPT_FOR,
 	OPT_STATUS,
 	OPT_ALL,
+	OPT_CSV,
+	OPT_JSONL,
+	OPT_OUTPUT,
 	OPT_SOCKET,
 	OPT_STORE,
 	OPT_HELP,
@@ -61,6 +64,8 @@ int runs_run(struct call *c);
 int url_run(struct call *c);
 /* tail.c */
 int tail_run(struct call *c);
+/* export.c */
+int export_run(struct call *c);
 /* flush.c */
 int flush_run(struct call *c);
 /* steer.c */

@@ -17,6 +17,7 @@ enum change_kind {
 	CHANGE_LINE_ADD, /* run, offset, step, lsn, time_us, records, bytes, text: a line; the run's
 			    next_offset moves behind it */
 	CHANGE_PLANNER,  /* run, text: the planner's state at the cursor */
+	CHANGE_WAYPOINT, /* run, lsn, time_us, step, text: the state, to tell rows again from */
 	CHANGE_LATE_ADD, /* run, lsn, step, time_us, text (payload): counted in the run */
 	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload, digest: the blob gets one reference
 			      more */

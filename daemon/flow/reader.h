@@ -59,6 +59,15 @@ typedef int (*reader_on_number)(void *arg, int64_t number);
 int reader_open_runs(struct reader *r, reader_on_number on_run, void *arg);
 /* The planner's state as it was stored, appended to ret. -ENOENT: none yet. */
 int reader_planner(struct reader *r, int64_t run, struct buf *ret);
+/* The state as it was at some record (schema.sql, waypoint): the first behind this lsn, or at it
+ * and behind this time; its state is appended to ret_state, unless that is NULL. -ENOENT. */
+struct waypoint_info {
+	int64_t lsn;
+	int64_t time_us;
+	int64_t next_step;
+};
+int reader_waypoint(struct reader *r, int64_t run, int64_t lsn, int64_t time_us,
+		    struct waypoint_info *ret, struct buf *ret_state);
 /* Number of producers of the run in each state. */
 int reader_members(struct reader *r, int64_t run, int64_t ret_counts[3]);
 /* Every producer that is present in a run, as the store has it: for the daemon's start. */
@@ -107,6 +116,8 @@ struct stream_info {
 };
 int reader_stream(struct reader *r, int64_t stream,
 		  struct stream_info *ret); /* all 0 when it has no records */
+/* The oldest record of the stream that is still here (0: none is), and how many came before it. */
+int reader_first_record(struct reader *r, int64_t stream, int64_t *ret_lsn, int64_t *ret_gone);
 typedef int (*reader_on_stream)(void *arg, const struct stream_info *stream);
 /* Those with a number above `after`, rising. */
 int reader_waiting_streams(struct reader *r, int64_t after, reader_on_stream on_stream, void *arg);

@@ -56,6 +56,7 @@ static int ask_store(int fd, struct reader *reader, const struct answer_settings
 	struct query_facts facts = {
 		.version = s->version,
 		.store_dir = s->store_dir,
+		.merge_max_us = s->merge_max_us,
 		.limit_bytes = s->limit_bytes,
 		.reserve_bytes = s->reserve_bytes,
 	};

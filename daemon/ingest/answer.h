@@ -12,6 +12,7 @@ struct answer_settings {
 	const char *store_dir;
 	const char *base_url; /* for display, as the rest */
 	const char *version;
+	int64_t merge_max_us;
 	int64_t limit_bytes;
 	int64_t reserve_bytes;
 };

@@ -294,6 +294,7 @@ static void fill_facts(void *arg, struct query_facts *ret)
 		.store_dir = in->settings.store_dir,
 		.limit_bytes = in->settings.limit_bytes,
 		.reserve_bytes = in->settings.reserve_bytes,
+		.merge_max_us = in->settings.merge_max_us,
 		.stats = in->settings.stats,
 		.pid = (int)getpid(),
 	};
@@ -377,6 +378,11 @@ int ingest_listen(struct ingest *in, const struct ingest_neighbours *neighbours,
 		r = listener_open(&in->ingest_listener, &in->loop, in->settings.ingest_fd,
 				  in->settings.ingest_path, in->settings.socket_mode, ret_error);
 	return r == 0 ? open_monitor(in, ret_error) : r;
+}
+
+void ingest_set_merge_max(struct ingest *in, int64_t merge_max_us)
+{
+	in->settings.merge_max_us = merge_max_us;
 }
 
 void ingest_set_base_url(struct ingest *in, const char *base_url)

@@ -30,6 +30,7 @@ struct ingest_settings {
 	int64_t limit_bytes;    /* of the store, and the disk reserve: for display */
 	int64_t reserve_bytes;
 	const char *base_url; /* for display */
+	int64_t merge_max_us;
 	const char *version;
 	struct stats *stats;
 	/* What the loop cannot do itself; called on the loop thread. */
@@ -66,6 +67,8 @@ void ingest_run(struct ingest *in);
 void ingest_stop(struct ingest *in);
 /* Takes new display settings after a reload. Loop thread. */
 void ingest_set_base_url(struct ingest *in, const char *base_url);
+/* For exports. Loop thread. */
+void ingest_set_merge_max(struct ingest *in, int64_t merge_max_us);
 
 /* --- for session.c and presence.c --- */
 struct stats *ingest_stats(struct ingest *in);

@@ -91,6 +91,7 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_BACKLOG: r = query_backlog(q, reader); break;
 	case VERB_RUNS: r = query_runs(q, reader); break;
 	case VERB_TAIL: r = query_tail(q, reader); break;
+	case VERB_EXPORT: r = query_export(q, reader); break;
 	case VERB_DEAD_LIST: r = query_dead_list(q, reader); break;
 	case VERB_LATE_LIST: r = query_late_list(q, reader); break;
 	case VERB_DEAD_SHOW: r = query_dead_show(q, reader); break;
@@ -138,6 +139,7 @@ struct query *query_free(struct query *q)
 {
 	if (q == NULL)
 		return NULL;
+	q->export = query_export_free(q->export);
 	buf_done(&q->args);
 	buf_done(&q->out);
 	return mem_free(q);

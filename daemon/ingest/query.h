@@ -24,6 +24,7 @@ struct query_facts {
 	int64_t reserve_bytes;
 	struct stats *stats; /* NULL: no daemon runs, only the store answers */
 	int pid;
+	int64_t merge_max_us;    /* models.merge_max */
 	struct replay_sums left; /* by processes that ended */
 };
 
@@ -39,8 +40,9 @@ struct query {
 	int64_t after;   /* where the next slice goes on */
 	int64_t after_run;
 	int64_t shown;
-	bool more; /* out: ask again when out is written */
-	bool idle; /* out: nothing new (a tail that follows) */
+	struct query_export *export; /* query_export.c's own */
+	bool more;                   /* out: ask again when out is written */
+	bool idle;                   /* out: nothing new (a tail that follows) */
 };
 
 /* NULL: no memory. args is copied. */

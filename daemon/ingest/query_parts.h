@@ -17,6 +17,10 @@ void query_pack_run_name(struct pack *p, const struct run_info *run);
 /* --- query_status.c --- */
 int query_status(struct query *q, struct reader *reader);
 
+/* --- query_export.c --- */
+int query_export(struct query *q, struct reader *reader);
+struct query_export *query_export_free(struct query_export *e); /* NULL */
+
 /* --- query_list.c --- */
 int query_backlog(struct query *q, struct reader *reader);
 int query_runs(struct query *q, struct reader *reader);

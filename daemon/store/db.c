@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum {
-	SCHEMA_VERSION = 1,
+	SCHEMA_VERSION = 2,
 	APPLICATION_ID =
 		0x77627830, /* "wbx0" in the file's header, so that file(1) and we know it */
 	BUSY_TIMEOUT_MS = 5000,
@@ -107,7 +107,12 @@ static int check_identity(struct db *d, const char *dir, int64_t *ret_version,
 	return 0;
 }
 
-/* Version n's step is migrations[n - 1] and leads to n + 1; each O(1). There is none yet. */
+/* Version n's step is migrations[n - 1] and leads to n + 1; each O(1). */
+static const char *const migrations[SCHEMA_VERSION - 1] = {
+	"CREATE TABLE waypoint (run INTEGER NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT "
+	"NULL, next_step INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (run, lsn, time_us))",
+};
+
 static int bring_up_to_date(struct db *d, int64_t version)
 {
 	char stamp[128];
@@ -119,8 +124,10 @@ static int bring_up_to_date(struct db *d, int64_t version)
 		       "PRAGMA application_id = %d; PRAGMA user_version = %d;", APPLICATION_ID,
 		       SCHEMA_VERSION);
 	r = db_exec(d, "BEGIN IMMEDIATE");
-	if (r == 0)
+	if (r == 0 && version == 0)
 		r = db_exec(d, schema_sql);
+	for (int64_t v = version; r == 0 && v > 0 && v < SCHEMA_VERSION; v++)
+		r = db_exec(d, migrations[v - 1]);
 	if (r == 0)
 		r = db_exec(d, stamp);
 	if (r == 0)

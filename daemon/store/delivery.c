@@ -9,6 +9,7 @@ enum {
 	SQL_LINE_ADD,
 	SQL_RUN_NEXT_OFFSET,
 	SQL_PLANNER,
+	SQL_WAYPOINT,
 	SQL_LATE_ADD,
 	SQL_RUN_LATE,
 	SQL_UPLOAD_ADD,
@@ -45,6 +46,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN_NEXT_OFFSET] =
 		"UPDATE run SET next_offset = ?2 WHERE id = ?1 AND next_offset = ?2 - 1",
 	[SQL_PLANNER] = "INSERT OR REPLACE INTO planner (run, state) VALUES (?1, ?2)",
+	[SQL_WAYPOINT] = "INSERT OR REPLACE INTO waypoint (run, lsn, time_us, next_step, state) "
+			 "VALUES (?1, ?2, ?3, ?4, ?5)",
 	[SQL_LATE_ADD] = "INSERT OR IGNORE INTO late (run, lsn, step, time_us, payload) VALUES "
 			 "(?1, ?2, ?3, ?4, ?5)",
 	[SQL_RUN_LATE] =
@@ -147,6 +150,18 @@ static int apply_planner(struct delivery *d, const struct change *c)
 
 	db_bind_int(s, 1, c->run);
 	db_bind_blob(s, 2, c->text);
+	return db_run(s);
+}
+
+static int apply_waypoint(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_WAYPOINT);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_int(s, 2, c->lsn);
+	db_bind_int(s, 3, c->time_us);
+	db_bind_int(s, 4, c->step);
+	db_bind_blob(s, 5, c->text);
 	return db_run(s);
 }
 
@@ -356,6 +371,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_CURSOR: return apply_cursor(d, c);
 	case CHANGE_LINE_ADD: return apply_line_add(d, c);
 	case CHANGE_PLANNER: return apply_planner(d, c);
+	case CHANGE_WAYPOINT: return apply_waypoint(d, c);
 	case CHANGE_LATE_ADD: return apply_late_add(d, c);
 	case CHANGE_UPLOAD_ADD: return apply_upload_add(d, c);
 	case CHANGE_LINES_DONE: return apply_lines_done(d, c);

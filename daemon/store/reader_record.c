@@ -22,6 +22,7 @@ enum {
 	SQL_RECORD,
 	SQL_ALL_RECORDS,
 	SQL_LAST_LSN,
+	SQL_FIRST,
 	SQL_STREAM,
 	SQL_STREAMS,
 	SQL_LINES,
@@ -38,6 +39,11 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_ALL_RECORDS] = "SELECT r.lsn, r.producer, 0, r.payload FROM record r WHERE r.lsn > ?1 "
 			    "ORDER BY r.lsn LIMIT ?2",
 	[SQL_LAST_LSN] = "SELECT coalesce(max(lsn), 0) FROM record",
+	/* the sums of an extent count all that came up to it; retention leaves the newest extent
+	   when its records are gone */
+	[SQL_FIRST] = "SELECT e.first, e.records - (e.last - e.first + 1), e.records, EXISTS "
+		      "(SELECT 1 FROM record r WHERE r.lsn = e.first) FROM extent e WHERE "
+		      "e.stream = ?1 ORDER BY e.first LIMIT 1",
 	[SQL_STREAM] =
 		"SELECT " STREAM_COLUMNS "FROM extent e LEFT JOIN cursor c ON c.stream = e.stream "
 		"WHERE e.stream = ?1 ORDER BY e.first DESC LIMIT 1",
@@ -163,6 +169,23 @@ int reader_stream(struct reader *r, int64_t stream, struct stream_info *ret)
 	if (e == 0)
 		*ret = (struct stream_info){.stream = stream};
 	return e;
+}
+
+int reader_first_record(struct reader *r, int64_t stream, int64_t *ret_lsn, int64_t *ret_gone)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_FIRST);
+	bool is_here;
+	int e;
+
+	*ret_lsn = *ret_gone = 0;
+	db_bind_int(s, 1, stream);
+	e = db_step(s);
+	if (e != 1)
+		return e;
+	is_here = db_column_int(s, 3) == 1;
+	*ret_lsn = is_here ? db_column_int(s, 0) : 0;
+	*ret_gone = db_column_int(s, is_here ? 1 : 2);
+	return db_run(s);
 }
 
 /* A page of all streams; *after goes to the last of them. 0, its number in *ret_count; what on_stream

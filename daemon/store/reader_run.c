@@ -20,6 +20,7 @@ enum {
 	SQL_NOTABLE_RUNS,
 	SQL_OPEN_RUNS,
 	SQL_PLANNER,
+	SQL_WAYPOINT,
 	SQL_MEMBERS,
 	SQL_PRESENT,
 	SQL_HELLO,
@@ -38,6 +39,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_OPEN_RUNS] = "SELECT id FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "
 			  "ORDER BY id",
 	[SQL_PLANNER] = "SELECT state FROM planner WHERE run = ?1",
+	[SQL_WAYPOINT] = "SELECT lsn, time_us, next_step, state FROM waypoint WHERE run = ?1 AND "
+			 "(lsn, time_us) > (?2, ?3) ORDER BY lsn, time_us LIMIT 1",
 	[SQL_MEMBERS] = "SELECT state, count(*) FROM member WHERE run = ?1 GROUP BY state",
 	[SQL_PRESENT] = "SELECT p.id, p.uid, p.name, m.name FROM member m JOIN producer p ON p.id "
 			"= m.producer WHERE m.state = 0",
@@ -161,6 +164,31 @@ int reader_planner(struct reader *r, int64_t run, struct buf *ret)
 
 	db_bind_int(s, 1, run);
 	return take_bytes(s, 0, ret);
+}
+
+int reader_waypoint(struct reader *r, int64_t run, int64_t lsn, int64_t time_us,
+		    struct waypoint_info *ret, struct buf *ret_state)
+{
+	sqlite3_stmt *s = db_stmt(&r->runs, SQL_WAYPOINT);
+	struct span state;
+	int e;
+
+	db_bind_int(s, 1, run);
+	db_bind_int(s, 2, lsn);
+	db_bind_int(s, 3, time_us);
+	e = reader_step_once(s);
+	if (e < 0)
+		return e;
+	*ret = (struct waypoint_info){
+		.lsn = db_column_int(s, 0),
+		.time_us = db_column_int(s, 1),
+		.next_step = db_column_int(s, 2),
+	};
+	state = db_column(s, 3);
+	if (ret_state != NULL)
+		e = buf_add(ret_state, state.at, state.len);
+	(void)sqlite3_reset(s); /* one row was wanted */
+	return e;
 }
 
 int reader_hello(struct reader *r, int64_t producer, struct buf *ret)

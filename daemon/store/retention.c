@@ -20,6 +20,7 @@ enum {
 	SQL_DROP_RECORDS,
 	SQL_DROP_EXTENT,
 	SQL_CUT_EXTENT,
+	SQL_DROP_WAYPOINTS,
 	SQL_RETIRED,
 	SQL_COUNT,
 };
@@ -44,6 +45,8 @@ static const char *const texts[SQL_COUNT] = {
 		"DELETE FROM extent WHERE stream = ?1 AND first = ?2 "
 		"AND EXISTS (SELECT 1 FROM extent n WHERE n.stream = ?1 AND n.first > ?2)",
 	[SQL_CUT_EXTENT] = "UPDATE extent SET first = ?3 WHERE stream = ?1 AND first = ?2",
+	/* one below the newest record that is gone is no place to begin at */
+	[SQL_DROP_WAYPOINTS] = "DELETE FROM waypoint WHERE run = ?1 AND lsn < ?2",
 	[SQL_RETIRED] = "INSERT INTO tally (name, count) VALUES ('retired_bytes', ?1) ON CONFLICT "
 			"(name) DO UPDATE SET count = count + ?1",
 };
@@ -140,6 +143,8 @@ static int drop_extent(struct retention *t, const struct doomed_extent *e)
 		r = run_range(t, SQL_DROP_RECORDS, e->first, last);
 	if (r == 0)
 		r = count_retired(t, bytes);
+	if (r == 0 && stream_class(e->stream) == CLASS_METRICS)
+		r = run_range(t, SQL_DROP_WAYPOINTS, stream_run(e->stream), last);
 	if (r < 0)
 		return r;
 	if (last == e->last)

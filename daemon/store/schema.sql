@@ -1,4 +1,4 @@
--- The store, version 1. One SQLite database: what came in (record, extent, blob), who sent it (producer, run, member), and how far
+-- The store, version 2. One SQLite database: what came in (record, extent, blob), who sent it (producer, run, member), and how far
 -- its delivery is (cursor, line, upload, late, dead, sink). Written by the store thread alone, read by any.
 --
 -- When this changes: raise SCHEMA_VERSION in db.c, add an O(1) step to `migrations` there, keep old columns. A database with a higher
@@ -56,6 +56,18 @@ CREATE INDEX run_open ON run (id) WHERE state < 4 OR reopened = 1;
 CREATE TABLE planner (
 	run INTEGER PRIMARY KEY,
 	state BLOB NOT NULL
+);
+
+-- The planner's state as it was when the records up to lsn were in (time_us: and rows were last looked for), from time to time and
+-- whenever something else than a record moved its numbers. Rows that were planned can be told again from there with the numbers that
+-- they got, also when earlier records are gone (forward/models/history.c). Retention drops those that nothing can begin at any more.
+CREATE TABLE waypoint (
+	run INTEGER NOT NULL,
+	lsn INTEGER NOT NULL,
+	time_us INTEGER NOT NULL,
+	next_step INTEGER NOT NULL,
+	state BLOB NOT NULL,
+	PRIMARY KEY (run, lsn, time_us)
 );
 
 -- Which producer logs to which run, under which name it calls it. state: 0 present, 1 finished, 2 gone.

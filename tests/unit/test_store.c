@@ -756,7 +756,7 @@ START_TEST(store_refuses_a_newer_database_and_one_of_another_machine)
 	exec_sql(&b, "PRAGMA user_version = 99");
 	ck_assert_int_eq(storebox_start(&b, error), -EPROTO);
 	ck_assert_ptr_nonnull(strstr(error, "newer wbx"));
-	exec_sql(&b, "PRAGMA user_version = 1");
+	exec_sql(&b, "PRAGMA user_version = 2");
 	if (access("/etc/machine-id", R_OK) == 0) {
 		overwrite(&b, "machine-id", "0123456789abcdef0123456789abcdef\n");
 		ck_assert_int_eq(storebox_start(&b, error), -EXDEV);
@@ -764,6 +764,65 @@ START_TEST(store_refuses_a_newer_database_and_one_of_another_machine)
 		b.settings.adopt = true;
 	}
 	ck_assert_int_eq(storebox_start(&b, error), 0);
+	storebox_close(&b);
+}
+END_TEST
+
+START_TEST(a_store_of_version_1_is_brought_up_to_date)
+{
+	struct waypoint_info at;
+	struct storebox b;
+	struct reader *r = NULL;
+	struct buf state;
+	char error[STORE_ERROR_MAX];
+
+	storebox_open(&b);
+	storebox_stop(&b);
+	exec_sql(&b, "DROP TABLE waypoint; PRAGMA user_version = 1");
+	ck_assert_int_eq(reader_open(&r, b.dir), -EPROTO);
+	ck_assert_int_eq(storebox_start(&b, error), 0);
+	ck_assert_int_eq(reader_open(&r, b.dir), 0);
+	buf_init(&state, 100);
+	ck_assert_int_eq(reader_waypoint(r, 1, -1, 0, &at, &state), -ENOENT);
+	buf_done(&state);
+	ck_assert_ptr_null(reader_close(r));
+	storebox_close(&b);
+}
+END_TEST
+
+START_TEST(waypoints_are_found_in_their_order)
+{
+	struct storebox b;
+	struct reader *r = NULL;
+	struct changes *c = list();
+	struct waypoint_info at = {.lsn = -1};
+	static const struct waypoint_info all[] = {{3, 10, 7}, {3, 20, 9}, {8, 15, 9}};
+	struct buf state;
+
+	storebox_open(&b);
+	for (size_t i = array_len(all); i-- > 0;)
+		changes_add(c, &(struct change){.kind = CHANGE_WAYPOINT,
+						.run = 1,
+						.lsn = all[i].lsn,
+						.time_us = all[i].time_us,
+						.step = all[i].next_step,
+						.text = SPAN_LITERAL("state")});
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	ck_assert_int_eq(reader_open(&r, b.dir), 0);
+	buf_init(&state, 100);
+	for (size_t i = 0; i < array_len(all); i++) {
+		buf_clear(&state);
+		ck_assert_int_eq(reader_waypoint(r, 1, at.lsn, at.time_us, &at, &state), 0);
+		ck_assert_int_eq(at.lsn, all[i].lsn);
+		ck_assert_int_eq(at.time_us, all[i].time_us);
+		ck_assert_int_eq(at.next_step, all[i].next_step);
+		ck_assert(span_is(buf_span(&state), "state"));
+	}
+	ck_assert_int_eq(reader_waypoint(r, 1, at.lsn, at.time_us, &at, &state), -ENOENT);
+	ck_assert_int_eq(reader_waypoint(r, 2, -1, 0, &at, &state), -ENOENT);
+	buf_done(&state);
+	ck_assert_ptr_null(reader_close(r));
+	c = changes_free(c);
 	storebox_close(&b);
 }
 END_TEST
@@ -805,4 +864,5 @@ SUITE_MAIN("store", store_keeps_what_it_committed, store_drops_duplicates_and_sa
 	   store_is_opened_by_one_daemon_only,
 	   store_refuses_files_of_others_and_leaves_them_as_they_are,
 	   store_refuses_a_newer_database_and_one_of_another_machine,
+	   a_store_of_version_1_is_brought_up_to_date, waypoints_are_found_in_their_order,
 	   changes_survive_every_allocation_failure)

@@ -10,6 +10,10 @@ enum {
 	PLAN_VERSION = 1, /* of the stored state; raise it when an older wbx would misread it */
 	STATE_BYTES_MAX = 64 << 20,
 	ROW_NODES_MAX = 1 << 17,
+	/* a waypoint each time that so many bytes of records came, and so many times its own: they take
+	   a hundredth of what the records do */
+	WAYPOINT_BYTES = 1 << 20,
+	WAYPOINT_TIMES = 100,
 };
 
 int plan_init(struct plan *p, int64_t run, int64_t merge_max_us)
@@ -173,6 +177,7 @@ static int take_record(struct plan *p, const struct stored_record *record)
 	int result = record_parse_stored(record->payload, &r, &fault);
 
 	p->cursor = record->lsn;
+	p->waypoint_bytes += record->payload.len;
 	p->touched = true;
 	if (result < 0)
 		return 0; /* it was checked when it came: a daemon that takes more wrote it */
@@ -243,7 +248,7 @@ int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 13);
+	pack_map(out, 14);
 	pack_pair_uint(out, "v", PLAN_VERSION);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
@@ -253,6 +258,7 @@ static void pack_state(const struct plan *p, struct pack *out)
 	pack_pair_int(out, "exit_code", p->exit_code);
 	pack_pair_int(out, "side_records", p->side_records);
 	pack_pair_int(out, "side_bytes", p->side_bytes);
+	pack_pair_int(out, "asked", p->asked_us);
 	pack_text(out, "about");
 	about_to_msgpack(&p->about, out);
 	pack_text(out, "metrics");
@@ -263,7 +269,31 @@ static void pack_state(const struct plan *p, struct pack *out)
 	rows_to_msgpack(&p->rows, out);
 }
 
-void plan_save(struct plan *p, struct changes *changes)
+/* True when rows could not be told again with the same numbers, or not from nearby, without one. */
+static bool wants_waypoint(const struct plan *p, size_t state_bytes)
+{
+	return p->rows.next_step != p->planned_step ||
+	       (p->waypoint_bytes >= WAYPOINT_BYTES &&
+		p->waypoint_bytes / WAYPOINT_TIMES >= state_bytes);
+}
+
+static void add_waypoint(struct plan *p, struct changes *changes, struct span state)
+{
+	const struct change c = {
+		.kind = CHANGE_WAYPOINT,
+		.run = p->run,
+		.lsn = p->cursor,
+		.time_us = p->asked_us,
+		.step = p->rows.next_step,
+		.text = state,
+	};
+
+	changes_add(changes, &c);
+	p->planned_step = p->rows.next_step;
+	p->waypoint_bytes = 0;
+}
+
+static void save(struct plan *p, struct changes *changes, bool only_waypoint)
 {
 	struct change c = {.kind = CHANGE_PLANNER, .run = p->run};
 	struct buf state;
@@ -275,9 +305,22 @@ void plan_save(struct plan *p, struct changes *changes)
 	c.text = buf_span(&state);
 	if (state.error != 0)
 		changes->error = state.error;
-	else
+	else if (!only_waypoint)
 		changes_add(changes, &c);
+	if (state.error == 0 && wants_waypoint(p, state.len))
+		add_waypoint(p, changes, c.text);
 	buf_done(&state);
+}
+
+void plan_save(struct plan *p, struct changes *changes)
+{
+	save(p, changes, false);
+}
+
+void plan_note_move(struct plan *p, struct changes *changes)
+{
+	if (p->rows.next_step != p->planned_step && p->on_row == NULL)
+		save(p, changes, true);
 }
 
 void plan_end(struct plan *p, struct changes *changes)
@@ -323,12 +366,22 @@ static int read_state(struct plan *p, struct mp map)
 	p->exit_code = mp_get_int(map, "exit_code", 0);
 	p->side_records = mp_get_int(map, "side_records", 0);
 	p->side_bytes = mp_get_int(map, "side_bytes", 0);
+	p->asked_us = mp_get_int(map, "asked", 0);
 	r = about_from_msgpack(&p->about, about);
 	if (r == 0)
 		r = metrics_from_msgpack(&p->metrics, metrics);
 	if (r == 0)
 		r = summary_from_msgpack(&p->summary, summary);
-	return r == 0 ? rows_from_msgpack(&p->rows, rows) : r;
+	if (r == 0)
+		r = rows_from_msgpack(&p->rows, rows);
+	p->planned_step = p->rows.next_step;
+	return r;
+}
+
+int plan_load_state(struct plan *p, int64_t lsn, struct span state)
+{
+	p->cursor = lsn;
+	return read_state(p, mp_of(state));
 }
 
 int plan_load(struct plan *p, struct reader *reader)
@@ -342,12 +395,13 @@ int plan_load(struct plan *p, struct reader *reader)
 		r = reader_run(reader, p->run, &run);
 	if (r < 0)
 		return r;
-	p->cursor = stream.planned_lsn;
 	p->next_offset = run.next_offset;
 	buf_init(&state, STATE_BYTES_MAX);
 	r = reader_planner(reader, p->run, &state);
 	if (r == 0)
-		r = read_state(p, mp_of(buf_span(&state)));
+		r = plan_load_state(p, stream.planned_lsn, buf_span(&state));
+	else if (r == -ENOENT)
+		p->cursor = stream.planned_lsn;
 	buf_done(&state);
 	return r == -ENOENT ? 0 : r;
 }

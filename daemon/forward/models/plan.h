@@ -50,7 +50,14 @@ struct plan {
 	/* records that are no rows, since the last time that everything was sent */
 	int64_t side_records;
 	int64_t side_bytes;
+	int64_t asked_us; /* when rows were looked for last */
 	/* not stored: */
+	/* Who only tells rows again (history.h) sets this: they go there, and not to the store. The
+	 * row's values are in p->row, its line in p->text. 0 goes on, anything else ends. */
+	int (*on_row)(void *arg, struct plan *p, const struct row *row, enum row_fate fate);
+	void *on_row_arg;
+	int64_t planned_step;  /* rows.next_step, as records alone have moved it */
+	size_t waypoint_bytes; /* of records since the last waypoint */
 	struct tree row;
 	struct buf text;
 	struct plan_table *tables; /* those known last, in a ring once it is large enough */
@@ -66,6 +73,9 @@ struct plan {
 
 int plan_init(struct plan *p, int64_t run, int64_t merge_max_us); /* 0, -errno */
 void plan_done(struct plan *p);
+/* Reads a state that was stored when the records up to lsn were in. 0; -EPROTO, -EBADMSG, -ENOMEM as
+ * below. */
+int plan_load_state(struct plan *p, int64_t lsn, struct span state);
 /* Reads what is stored of it. 0, also when nothing is; -EPROTO: written by a newer wbx; -EBADMSG;
  * -ENOMEM; what the disk says. */
 int plan_load(struct plan *p, struct reader *reader);
@@ -95,6 +105,10 @@ int plan_add_table(struct plan *p, const struct plan_table *table);
 void plan_end(struct plan *p, struct changes *changes);
 /* Adds the state alone, after marks changed it. */
 void plan_save(struct plan *p, struct changes *changes);
+
+/* Adds a waypoint when something else than a record has moved the next step: before rows take the
+ * numbers behind it. */
+void plan_note_move(struct plan *p, struct changes *changes);
 
 /* Nobody is present any more, and every row is planned. */
 bool plan_is_over(const struct plan *p);

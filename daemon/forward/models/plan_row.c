@@ -43,6 +43,8 @@ static int each_part(struct making *m, on_part visit)
 				? visit_payload(&v, &at_hand)
 				: reader_record(m->reader, part->lsn, visit_payload, &v);
 
+		if (r == -ENOENT && p->on_row != NULL)
+			return -ESTALE;
 		if (r == -ENOENT) {
 			log_error("models",
 				  "run=%lld lsn=%lld a record of a row is not in the store",
@@ -205,10 +207,12 @@ static void confirm(const struct making *m, int64_t records, int64_t bytes)
 /* A row that W&B would not take whatever happens. */
 static int add_monster(struct making *m, const char *reason)
 {
+	m->plan->lines++;
+	if (m->plan->on_row != NULL)
+		return m->plan->on_row(m->plan->on_row_arg, m->plan, m->row, ROW_NONE);
 	row_add_dead(m, "models", "row", reason,
 		     (struct span){.at = (const uint8_t *)"", .len = 0});
 	confirm(m, (int64_t)m->row->parts->count, m->bytes);
-	m->plan->lines++;
 	return 0;
 }
 
@@ -222,7 +226,7 @@ static int add_ready(struct making *m)
 	tree_clear(&p->row);
 	buf_clear(&p->text);
 	r = each_part(m, merge_part);
-	if (r == 0 && m->has_blobs)
+	if (r == 0 && m->has_blobs && p->on_row == NULL)
 		r = row_replace_tables(m);
 	if (r == 0)
 		r = add_own_keys(m);
@@ -238,6 +242,11 @@ static int add_ready(struct making *m)
 		return add_monster(m, "the row is longer than the 10 MB that W&B takes");
 	if (p->text.error < 0)
 		return p->text.error;
+	if (p->on_row != NULL) {
+		p->lines++;
+		p->line_bytes += p->text.len;
+		return p->on_row(p->on_row_arg, p, m->row, ROW_READY);
+	}
 	add_line(m);
 	return update_summary(p);
 }
@@ -285,9 +294,11 @@ static int keep_late(struct making *m, const struct part *part, const struct rec
 
 static int add_late(struct making *m)
 {
+	m->plan->lines++;
+	if (m->plan->on_row != NULL)
+		return m->plan->on_row(m->plan->on_row_arg, m->plan, m->row, ROW_LATE);
 	log_warn("models", "run=%lld step=%lld a row came after its step had gone; it stays here",
 		 (long long)m->plan->run, (long long)m->row->step);
-	m->plan->lines++;
 	return each_part(m, keep_late);
 }
 
@@ -295,6 +306,9 @@ int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, in
 	      /* NOLINTNEXTLINE(readability-non-const-parameter): written through m */
 	      enum plan_outcome *ret, uint8_t ret_blob[DIGEST_BYTES])
 {
+	plan_note_move(p, changes);
+	if (now_us > p->asked_us)
+		p->asked_us = now_us;
 	for (;;) {
 		struct row row;
 		struct making m = {.plan = p,
@@ -304,6 +318,7 @@ int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, in
 				   .lsn = INT64_MAX,
 				   .ret_blob = ret_blob};
 		enum row_fate fate = rows_peek(&p->rows, now_us, &row);
+		int64_t moved;
 		int r = 0;
 
 		*ret = fate == ROW_NONE ? PLAN_IDLE : PLAN_FULL;
@@ -322,7 +337,9 @@ int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, in
 			r = changes->error;
 		if (r < 0)
 			return r;
+		moved = p->rows.next_step - p->planned_step;
 		rows_pop(&p->rows, &row, fate);
+		p->planned_step = p->rows.next_step - moved;
 		p->touched = true;
 	}
 }
