@@ -55,6 +55,7 @@ static const struct option options[] = {
 	{"store.keep", AT(store_keep), TYPE_BYTES, true, 0, INT64_MAX, "20G", NULL},
 	{"store.keep_age", AT(store_keep_age_ms), TYPE_DURATION, true, 0, 3650 * DAY_MS, "7d",
 	 NULL},
+	{"store.stuck_after", AT(store_stuck_ms), TYPE_DURATION, true, 1000, DAY_MS, "5m", NULL},
 	{"models.base_url", AT(base_url), TYPE_URL, false, 0, 0, "https://api.wandb.ai", NULL},
 	{"models.key_file", AT(key_file), TYPE_PATH, false, 0, 0, "/etc/wbx/wandb-api-key",
 	 "wandb-api-key"},

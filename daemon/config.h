@@ -32,6 +32,7 @@ struct config {
 	int64_t store_reserve;
 	int64_t store_keep;
 	int64_t store_keep_age_ms;
+	int64_t store_stuck_ms;
 	/* [models] */
 	char base_url[CONFIG_TEXT_MAX];
 	char key_file[CONFIG_TEXT_MAX];

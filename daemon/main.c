@@ -60,6 +60,7 @@ struct wbxd {
 };
 
 static const char default_config_path[] = "/etc/wbx/wbxd.conf";
+static const char journal_socket[] = "/run/systemd/journal/socket";
 
 static const char usage[] =
 	"wbxd [--config FILE] [--dir DIR] [--section.key=VALUE ...]\n"
@@ -220,8 +221,17 @@ static void on_reload(void *arg)
 	systemd_notify("READY=1");
 }
 
-/* The loop turns: systemd starts us again when it hears nothing of it. A disk that hangs is no
- * reason: it would hang for the next one too. */
+/* A step of the store that takes so long does not end any more: a disk that is only slow has ended
+ * it, and one that hangs is sometimes let go of by a new process. */
+static bool store_is_stuck(const struct wbxd *d, uint64_t now_ms)
+{
+	uint64_t busy_ms = atomic_load(&d->stats.store_busy_ms);
+
+	return busy_ms != 0 && now_ms > busy_ms &&
+	       now_ms - busy_ms >= (uint64_t)d->config.store_stuck_ms;
+}
+
+/* The loop turns. systemd kills us and starts us again when it hears nothing. */
 static void on_tick(void *arg)
 {
 	struct wbxd *d = arg;
@@ -229,6 +239,11 @@ static void on_tick(void *arg)
 
 	if (d->watchdog_ms == 0 || now_ms - d->watchdog_said_ms < d->watchdog_ms / 4)
 		return;
+	if (store_is_stuck(d, now_ms)) {
+		log_error("main",
+			  "the disk does not answer: the watchdog hears nothing of us any more");
+		return;
+	}
 	d->watchdog_said_ms = now_ms;
 	systemd_notify("WATCHDOG=1");
 }
@@ -463,6 +478,7 @@ static int run(struct wbxd *d)
 
 	(void)signal(SIGPIPE, SIG_IGN); /* cannot fail */
 	(void)umask(077);               /* always succeeds */
+	log_open(journal_socket);
 	raise_file_limit();
 	key_take_environment();
 	d->live = d->config;

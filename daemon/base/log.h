@@ -1,5 +1,5 @@
-/* Lines for the operator, to standard error: `<priority>` first when the journal reads it, the time
- * otherwise. Any thread. A line that one place repeats more than LOG_BURST times in LOG_WINDOW_MS
+/* Lines for the operator: "area: key=value ... sentence". To the journal with the pairs as fields,
+ * when it reads standard error; to standard error otherwise, with the time. Any thread. A line that one place repeats more than LOG_BURST times in LOG_WINDOW_MS
  * is counted instead, and the count stands in the next one that goes out. Never a key, a header, or
  * record contents. */
 #pragma once
@@ -26,6 +26,10 @@ struct log_site {
 	_Atomic unsigned held_back;
 };
 
+/* Finds out whether the journal reads standard error ($JOURNAL_STREAM), and whether it listens at
+ * journal_socket; when it does not, lines go to standard error with `<priority>`. Before threads
+ * start. Without it nothing is known of a journal. */
+void log_open(const char *journal_socket);
 /* Takes the level from now on; the default is info. */
 void log_set_level(enum log_level level);
 /* 0 and *ret, or -EINVAL: the names are debug, info, warn, error. */

@@ -32,7 +32,7 @@ static void show(struct sink *s, enum sink_mood mood, uint64_t now_ms)
 	if (s->board.mood != mood) {
 		s->board.mood = mood;
 		s->board.since_ms = now_ms;
-		log_info("sender", "sink=%s state=%s", sink_name(s->id), sink_mood_name(mood));
+		log_info("sender", "sink=%s state=\"%s\"", sink_name(s->id), sink_mood_name(mood));
 	}
 	publish(s);
 }

@@ -1,5 +1,6 @@
 /* See ingest.h. One turn of the loop: sockets are read into the open batch, mails of other threads
  * are taken, what is due is posted. */
+#include "daemon/base/fault.h"
 #include "daemon/base/log.h"
 #include "daemon/flow/change.h"
 #include "daemon/ingest/conn.h"
@@ -184,6 +185,7 @@ static void on_tick(uv_timer_t *timer)
 	}
 	if (in->state != INGEST_RUNNING)
 		return;
+	fault_point("loop.tick");
 	if (in->settings.on_tick != NULL)
 		in->settings.on_tick(in->settings.arg);
 	if (ingest_space(in) == SPACE_FINE && stats_get_refusing(in->settings.stats) != 0)

@@ -518,6 +518,7 @@ static void store_main(void *data)
 		bool worked;
 
 		beat(s, true);
+		fault_point("store.step");
 		worked = turn(s);
 		worked |= take_part(s);
 		if (worked) {

@@ -313,7 +313,7 @@ def the_sources_of_the_key_have_an_order(box: Box) -> None:
         daemon.log_path.write_text("")
         daemon.start()
         daemon.await_log(f"a key is there, from {source}")
-        daemon.await_log("state=ok")  # and it is the right one
+        daemon.await_log('state="ok"')  # and it is the right one
         daemon.stop()
 
     uses("the credential wandb-api-key")
@@ -326,7 +326,7 @@ def the_sources_of_the_key_have_an_order(box: Box) -> None:
     have.netrc.write_text(f"machine other.example login user password {KEY}\n")
     daemon.log_path.write_text("")
     daemon.start()
-    daemon.await_log("state=no key")
+    daemon.await_log('state="no key"')
     daemon.stop()
 
 
@@ -377,7 +377,7 @@ def a_netrc_that_others_may_read_is_no_source(box: Box) -> None:
     have = Sources(box).only("netrc")
     have.netrc.chmod(0o644)
     daemon = have.daemon(fake).start()
-    daemon.await_log("state=no key")
+    daemon.await_log('state="no key"')
     assert Ctl(daemon).codes() == ["no_key"]
     have.netrc.chmod(0o600)
     daemon.await_log(f"a key is there, from {have.netrc}")
@@ -392,7 +392,7 @@ def a_refused_key_is_replaced_while_the_daemon_runs(box: Box) -> None:
     daemon = have.daemon(fake).start()
     Ctl(daemon).await_reason("auth_refused")
     have.file.write_text(KEY)
-    daemon.await_log("state=ok")
+    daemon.await_log('state="ok"')
     daemon.stop()
 
 
@@ -401,7 +401,7 @@ def a_reload_takes_another_key(box: Box) -> None:
     fake = Fake(box)
     have = Sources(box).only("file")
     daemon = have.daemon(fake).start()
-    daemon.await_log("state=ok")
+    daemon.await_log('state="ok"')
     have.file.write_text(OTHER_KEY)
     daemon.process.signal(signal.SIGHUP)
     until(lambda: Ctl(daemon).status()["account"]["key_tail"] == OTHER_KEY[-4:], "the other key is in use")

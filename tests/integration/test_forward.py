@@ -98,7 +98,7 @@ def without_a_key_everything_waits_and_with_one_it_goes(box: Box) -> None:
     key = box.dir / "key"
     daemon = started(box, **forwarding(fake, models__key_file=key))
     rows = log_run(daemon, "r", 20)
-    daemon.await_log("state=no key")
+    daemon.await_log('state="no key"')
     assert fake.requests() == []
     assert daemon.store.query("SELECT count(*) FROM line") == [(0,)], "nothing is planned that cannot be sent"
     key_file(box)  # found within seconds, without a word to the daemon

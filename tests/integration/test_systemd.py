@@ -11,8 +11,10 @@ from typing import Any
 from client import Client, greeted
 from ctl import Ctl
 from daemon import Daemon, Store
-from process import Process, clean_env
+from noted import Trainer
+from process import Process, build_option, clean_env
 from tap import WAIT_SECONDS, Box, Skip, main, test, until
+from trainer import c_program
 from wandb import KEY, Fake, forwarding, key_file
 
 # What systemd does between fork and exec: the sockets stand from 3 on, and LISTEN_PID is the daemon itself.
@@ -52,6 +54,7 @@ class Notify:
             while True:
                 self.seen += self.sock.recv(4096).decode().splitlines()
         except BlockingIOError:
+            self.sock.settimeout(WAIT_SECONDS)
             return self.seen
 
 
@@ -206,13 +209,73 @@ def the_watchdog_of_another_process_is_not_fed(box: Box) -> None:
     assert service.notify.rest() == ["READY=1", "STOPPING=1"]
 
 
+def with_faults() -> None:
+    if build_option("faults") != "True":
+        raise Skip("a build without -Dfaults=true has no named points")
+
+
 @test
-def lines_for_the_journal_carry_their_priority(box: Box) -> None:
-    service = Service(box).start(JOURNAL_STREAM="8:1")
+def the_watchdog_hears_nothing_while_the_loop_stands_still(box: Box) -> None:
+    with_faults()
+    service = Service(box).start(WATCHDOG_USEC="2000000", WBX_FAULT="loop.tick:3:4000")
+    service.daemon.await_log("loop.tick stands still")
+    service.notify.rest()
+    service.notify.await_message("WATCHDOG=1")
+    assert "loop.tick goes on" in service.daemon.log(), "it was fed meanwhile"
     service.stop()
-    lines = service.daemon.log().splitlines()
-    assert any(line.startswith("<6>main: ") for line in lines), lines
-    assert all(line.startswith("<") for line in lines), lines
+
+
+@test
+def the_watchdog_is_fed_while_the_store_waits_for_its_disk(box: Box) -> None:
+    with_faults()
+    service = Service(box).start(WATCHDOG_USEC="2000000", WBX_FAULT="store.step:2:8000")
+    service.daemon.await_log("store.step stands still")
+    service.notify.rest()
+    service.notify.await_message("WATCHDOG=1")
+    assert "store.step goes on" not in service.daemon.log(), service.daemon.log()
+    service.stop()
+
+
+@test
+def the_watchdog_hears_nothing_when_a_step_of_the_store_does_not_end(box: Box) -> None:
+    with_faults()
+    service = Service(box, store__stuck_after="1s").start(WATCHDOG_USEC="2000000", WBX_FAULT="store.step:2:6000")
+    service.daemon.await_log("the watchdog hears nothing of us any more")
+    service.notify.rest()
+    service.notify.await_message("WATCHDOG=1")
+    assert "store.step goes on" in service.daemon.log(), "it was fed meanwhile"
+    service.stop()
+
+
+@test
+def sixty_four_writers_see_nothing_of_restarts(box: Box) -> None:
+    service = Service(box, daemon__journal_dir=box.dir / "run/journal", daemon__spool_dir=box.dir / "run/spool").start()
+    writers = []
+    for i in range(64):
+        notes = box.dir / f"{i}.notes"
+        process = c_program(box, "trainer", f"r{i}", notes, 1, 0, 20000, 0, 0, 1 << 20, socket=service.socket, log=f"{i}.err")
+        writers.append(Trainer(process, f"r{i}", notes, {0: 0}))
+    for end in (service.stop, service.daemon.kill9, service.stop, service.daemon.kill9, service.stop):
+        seen = [w.all_returned() for w in writers]
+        end()
+        for writer, count in zip(writers, seen):  # they go on while nobody is there
+            writer.await_progress(count + 5)
+        service.start()
+        for writer in writers[::8]:
+            writer.flush()
+    for writer in writers:
+        writer.flush()
+        writer.end_well()
+    service.stop()
+    numbers: dict[str, dict[int, list[int]]] = {}
+    for row in service.store.rows(kind="log"):
+        data = row.body["data"]
+        numbers.setdefault(row.body["run"], {}).setdefault(data["thread"], []).append(data["n"])
+    assert sum(w.refused() for w in writers) == 0
+    for i, writer in enumerate(writers):
+        writer.check(numbers[writer.run])
+        assert (box.dir / f"{i}.err").read_text() == "", "a word about it"
+    service.store.check()
 
 
 @test
@@ -233,7 +296,7 @@ def the_key_comes_as_a_credential(box: Box) -> None:
 def a_credential_of_white_space_is_no_key(box: Box) -> None:
     none = credentials(box, "")  # SetCredential= of the unit
     service = Service(box, models__key_file=box.dir / "none").start(CREDENTIALS_DIRECTORY=none)
-    service.daemon.await_log("state=no key")
+    service.daemon.await_log('state="no key"')
     with greeted(service.socket) as client:
         client.open_run("r")
         client.flush()
