@@ -64,6 +64,7 @@ static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_r
 	if (run == NULL)
 		return -ENOMEM;
 	run->w = w;
+	run->merge_rows = o->merge_rows;
 	run->id = mem_strdup(o->id != NULL ? o->id : id);
 	run->project = mem_strdup(o->project);
 	run->entity = mem_strdup(o->entity != NULL ? o->entity : "");
@@ -104,7 +105,7 @@ static void keep_run(struct wbx *w, struct wbx_run *run)
 static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_options *o)
 {
 	struct emit e;
-	int r = emit_begin(&e, w, run, "run", 12);
+	int r = emit_begin(&e, w, run, "run", 13);
 
 	if (r < 0)
 		return r;
@@ -119,6 +120,7 @@ static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_opt
 	pack_pair_text(&e.p, "program", o->program);
 	pack_pair_text(&e.p, "python", o->python);
 	pack_pair_text(&e.p, "sdk", "wbx " WBX_VERSION);
+	pack_pair_bool(&e.p, "merge_rows", run->merge_rows);
 	pack_pair_uint(&e.p, "start", clock_wall_us());
 	return emit_end(&e, (struct span){0}, NULL);
 }
@@ -172,10 +174,11 @@ int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_
 		return r;
 	assert(run != NULL);
 	run->generation = w->generation;
-	r = emit_begin(&e, w, run, "attach", 2);
+	r = emit_begin(&e, w, run, "attach", 3);
 	if (r == 0) {
 		pack_pair_text(&e.p, "project", run->project);
 		pack_pair_text(&e.p, "entity", run->entity);
+		pack_pair_bool(&e.p, "merge_rows", run->merge_rows);
 		r = emit_end(&e, (struct span){0}, NULL);
 	}
 	if (r < 0) {

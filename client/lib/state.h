@@ -78,7 +78,8 @@ struct wbx_run {
 	struct wbx *w;
 	char *id;
 	char *project;
-	char *entity;        /* "" when none was given */
+	char *entity; /* "" when none was given */
+	bool merge_rows;
 	uint64_t generation; /* of w that opened it: a forked child has to attach first */
 	bool finished;
 };

@@ -94,11 +94,15 @@ struct wbx_run_options {
 	const char *program;
 	const char *python; /* version of the interpreter, for W&B */
 	const struct wbx_map *config;
+	/* Calls of this process without a step that belong together are one row: for trainers that
+	 * log one value a call. libwbx(3) says which do. */
+	bool merge_rows;
 };
 /* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. A config for which
  * there is no room or memory any more is counted as given up, or some of its keys; the run is open. */
 WBX_API int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
-/* Joins a run that another process opened, to add to it. Only project, entity and id count. */
+/* Joins a run that another process opened, to add to it. Only project, entity, id and merge_rows
+ * count. */
 WBX_API int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
 WBX_API const char *wbx_run_id(const struct wbx_run *run);
 

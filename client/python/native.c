@@ -410,22 +410,25 @@ static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 			  int (*function)(struct wbx *, const struct wbx_run_options *,
 					  struct wbx_run **))
 {
-	static char *names[] = {"project", "entity", "id",     "name",    "group",  "job_type",
-				"notes",   "tags",   "resume", "program", "python", NULL};
+	static char *names[] = {"project",  "entity",     "id",   "name",   "group",
+				"job_type", "notes",      "tags", "resume", "program",
+				"python",   "merge_rows", NULL};
 	struct client *self = (struct client *)o;
 	struct wbx_run_options options = {0};
 	struct wbx_run *run = NULL;
 	PyObject *tags = Py_None;
 	const char **texts;
+	int merge_rows = 0;
 	bool none;
 	int r;
 
 	if (!is_open(self) ||
-	    !PyArg_ParseTupleAndKeywords(args, kwargs, "s|zzzzzzOzzz", names, &options.project,
-					 &options.entity, &options.id, &options.name,
-					 &options.group, &options.job_type, &options.notes, &tags,
-					 &options.resume, &options.program, &options.python))
+	    !PyArg_ParseTupleAndKeywords(
+		    args, kwargs, "s|zzzzzzOzzzp", names, &options.project, &options.entity,
+		    &options.id, &options.name, &options.group, &options.job_type, &options.notes,
+		    &tags, &options.resume, &options.program, &options.python, &merge_rows))
 		return NULL;
+	options.merge_rows = merge_rows != 0;
 	texts = texts_of(tags, &none);
 	if (PyErr_Occurred())
 		return NULL;

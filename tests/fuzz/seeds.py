@@ -52,9 +52,10 @@ def planner_state() -> bytes:
     """What forward/models/plan.c stores of a run."""
     about = {"name": "n", "group": None, "dirty": 3, "config": {"lr": 0.5, "m": {"x": [1]}}, "tags": {"t": True}, "no_tags": {"u": True}}
     metric = {"name": "x*", "step_metric": "s", "step_sync": True, "hidden": False, "has_summary": True, "kinds": 2, "goal": 1}
-    leaf = [1, 0.5, 0.5, 1.0, 1.5, 2, 3, False, True, False]
+    leaf = [1, 0.5, 0.5, 1.0, 1.5, 2, 3, False, True, False, True]
     rows = {"next_step": 4, "producers": [1, False, False, True, True, 5, 900, [], 2, True, False, False, False, 0, 0, [7, 50]],
-            "open": [5, 0, [8, 60, 9, 70]], "implicit": [-1, [3, 40]], "late": [2, [4, 40]]}
+            "open": [5, 0, [8, 60, 9, 70]], "implicit": [-1, [3, 40]], "late": [2, [4, 40]], "clock": 900,
+            "gathers": [2, 1, 900, 1000900, [1 << 63, 0, 5, 7]]}
     return pack({"v": 1, "start": 1, "newest": 2, "has_run": True, "summary_dirty": True, "has_exit_code": False, "exit_code": 0,
                  "side_records": 1, "side_bytes": 9, "about": about, "metrics": {"defined": [metric], "steps": {"s": 0.5}},
                  "summary": {"x": leaf, "n": {"y": leaf}}, "rows": rows})
@@ -66,12 +67,16 @@ def run_records() -> list[bytes]:
     return [pack([kind, seq, {"run": "r", "t": seq} | body]) for kind, seq, body in (
         ("run", 1, {"project": "p", "config": {"lr": 0.5}, "tags": ["t"]}),
         ("run", 2, {"project": "p"}),
+        ("attach", 3, {"project": "p", "merge_rows": True}),
         ("define", 5, {"name": "x*", "step_metric": "s", "step_sync": True, "summary": ["max"]}),
         ("log", 9, {"data": {"x": 1, "s": 2.5, "n": {"y": None}}, "step": 3}),
         ("log", 6, {"data": {"x": 2}, "step": 3, "commit": True}),
         ("log", 13, {"data": {"z": "late"}, "step": 0}),
         ("log", 10, {"data": {"p": [1, 2]}, "commit": False}),
         ("log", 17, {"data": {"t": table}, "step": 4, "blobs": [bytes(32)]}),
+        ("log", 23, {"data": {"a": 1}}),
+        ("log", 27, {"data": {"b": 1, "s": 3}}),
+        ("log", 31, {"data": {"a": 1}}),
         ("summary", 14, {"data": {"best": 1}, "remove": ["x", ["n", "y"]]}),
         ("config", 18, {"data": {"m": {"a": 1}}, "remove": ["lr"]}),
         ("tags", 21, {"add": ["u"], "remove": ["t"]}),

@@ -147,6 +147,46 @@ def producers_merge_their_explicit_steps(box: Box) -> None:
 
 
 @test
+def a_trainer_that_logs_one_value_a_call_gets_one_row_a_step_if_it_wants(box: Box) -> None:
+    fake, daemon = sending(box)
+    t = trainer(box, """\
+        run = wbx.init(project="p", id="r", merge_rows=True)
+        run.define_metric("train/*", step_metric="train/global_step")
+        def step(n):
+            for section in ("generate", "logps", "loss"):
+                run.log({f"profiling/{section}": n})
+            for key in ("loss", "reward", "kl"):
+                run.log({f"train/{key}": n, "train/global_step": n})
+        for n in range(10):
+            step(n)
+        say("logged")
+        hear()
+        for n in range(10, 20):
+            step(n)
+        run.log({"last": 1}, commit=True)
+        run.log({"end": 1})
+        if (child := os.fork()) == 0:
+            run.log({"child/a": 1})
+            run.log({"child/b": 1})
+            os._exit(0 if run.flush(30) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        run.finish()
+    """, socket=daemon.socket)
+    t.expect_line("logged")
+    fake.await_rows("r", 9)  # the tenth may get more
+    daemon.kill9()
+    t.tell("go on")  # what it logs now waits in its journal, and is one row a step as well
+    daemon.start()
+    assert t.wait() == 0
+    rows = [own(r) for r in fake.await_rows("r", 22)]
+    assert rows[19].pop("last") == 1  # commit=True ends the row it is in
+    for n, row in enumerate(rows[:20]):
+        assert row == {f"profiling/{s}": n for s in ("generate", "logps", "loss")} | {f"train/{k}": n for k in ("loss", "reward", "kl", "global_step")}, row
+    assert {"end": 1} in rows[20:] and {"child/a": 1, "child/b": 1} in rows[20:], rows[20:]
+    fake.check(final=False)
+
+
+@test
 def metrics_that_are_defined_arrive_as_defined(box: Box) -> None:
     fake, daemon = sending(box)
     t = trainer(box, """\

@@ -347,6 +347,38 @@ START_TEST(a_trainer_may_say_the_time_itself)
 }
 END_TEST
 
+START_TEST(calls_that_belong_together_are_one_row_if_the_producer_wants_it)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		add(&b, 0, 1, "run", "'project':'p','merge_rows':true");
+		add(&b, 0, 1, "define", "'name':'*','step_metric':'step','step_sync':true");
+		add(&b, 1, 1, "log", "'data':{'a':1}");
+		add(&b, 1.1, 1, "log", "'data':{'b':2}");
+		add(&b, 1.2, 1, "log", "'data':{'step':1}");
+		SAID("");
+		add(&b, 50, 1, "log",
+		    "'data':{'step':1,'c':3}"); /* much later, and the same step */
+		SAID("");
+		add(&b, 51, 1, "log", "'data':{'step':2,'a':4}"); /* another one */
+		SAID("0 {\"a\":1,\"b\":2,\"step\":1,\"c\":3,\"_timestamp\":1700000050,"
+		     "\"_runtime\":50,\"_step\":0}\n");
+		buf_clear(&b.said);
+		add(&b, 51.1, 1, "log", "'data':{'a':5}"); /* the key is there */
+		add(&b, 51.2, 1, "log", "'data':{'b':6},'commit':true");
+		add(&b, 60, 1, "finish", "");
+		SAID("1 {\"step\":2,\"a\":4,\"_timestamp\":1700000051,\"_runtime\":51,"
+		     "\"_step\":1}\n"
+		     "2 {\"a\":5,\"b\":6,\"_timestamp\":1700000051.2,\"_runtime\":51.2,"
+		     "\"step\":2,\"_step\":2}\n");
+		box_done(&b);
+	}
+}
+END_TEST
+
 START_TEST(rows_wait_until_w_b_knows_the_run)
 {
 	struct box b;
@@ -538,8 +570,9 @@ static void random_event(struct rng *rng, struct event *e, double *at, int numbe
 		const char *body;
 	} others[] = {
 		{"run", "'project':'p'"},
-		{"run", "'project':'p'"},
+		{"run", "'project':'p','merge_rows':true"},
 		{"attach", "'project':'p'"},
+		{"attach", "'project':'p','merge_rows':true"},
 		{"finish", "'exit_code':0"},
 		{"gone", ""},
 		{"define", "'name':'x/*','step_metric':'axis','step_sync':true"},
@@ -1029,7 +1062,9 @@ END_TEST
 SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_step,
 	   the_first_exit_code_that_is_not_zero_counts, who_is_gone_after_its_end_changes_nothing,
 	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
-	   a_trainer_may_say_the_time_itself, rows_wait_until_w_b_knows_the_run,
+	   a_trainer_may_say_the_time_itself,
+	   calls_that_belong_together_are_one_row_if_the_producer_wants_it,
+	   rows_wait_until_w_b_knows_the_run,
 	   a_row_that_is_overdue_goes_before_the_record_that_comes,
 	   one_straggler_leaves_every_other_row_at_its_own_step,
 	   a_resume_thirty_steps_back_leaves_every_row_at_its_own_step,

@@ -55,6 +55,23 @@ static void call(struct box *b, int64_t producer, int64_t step, int commit)
 	ck_assert_int_eq(rows_log(&b->rows, &c), 0);
 }
 
+/* A call without a step that logs `key`, of a producer that merges. */
+static void gathered(struct box *b, int64_t producer, uint64_t key, int commit)
+{
+	struct row_key one = {.name = key};
+	const struct row_call c = {
+		.producer = producer,
+		.has_commit = commit != UNSAID,
+		.commit = commit == 1,
+		.time_us = b->now_us,
+		.call_us = b->now_us,
+		.keys = {.items = &one, .count = 1},
+		.part = {.lsn = ++b->lsn, .bytes = 10},
+	};
+
+	ck_assert_int_eq(rows_log(&b->rows, &c), 0);
+}
+
 /* Everything that is ready, as "STEP:LSN+LSN", late ones as "!STEP:LSN". */
 static const char *out(struct box *b)
 {
@@ -358,6 +375,60 @@ START_TEST(a_step_given_to_an_uncommitted_row_is_its_step_when_the_numbers_agree
 	call(&b, 2, 7, 1); /* another number: two rows */
 	OUT("2:4 7:5");
 	leave(&b, 2);
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_producer_that_merges_gathers_calls_without_a_step)
+{
+	struct box b;
+
+	box_init(&b);
+	join(&b, 1);
+	rows_merge(&b.rows, 1);
+	ck_assert(rows_merges(&b.rows, 1) && !rows_merges(&b.rows, 2));
+	gathered(&b, 1, 10, UNSAID);
+	gathered(&b, 1, 11, UNSAID);
+	OUT("");
+	ck_assert_int_eq(rows_next_us(&b.rows), BEGIN_US + GATHER_US);
+	gathered(&b, 1, 10, UNSAID); /* is there */
+	OUT("0:1+2");
+	b.now_us += GATHER_US - 1;
+	OUT("");
+	b.now_us += 1; /* nothing came for so long */
+	OUT("1:3");
+	gathered(&b, 1, 10, UNSAID);
+	gathered(&b, 1, 11, 1); /* commit */
+	OUT("2:4+5");
+	gathered(&b, 1, 10, 0); /* waits for more, whatever that is */
+	b.now_us += 100 * SECOND;
+	OUT("");
+	gathered(&b, 1, 10, UNSAID);
+	OUT("");
+	gathered(&b, 1, 11, UNSAID);
+	leave(&b, 1);
+	OUT("3:6+7+8");
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(what_is_gathered_is_a_row_before_the_step_that_follows)
+{
+	struct box b;
+
+	box_init(&b);
+	join(&b, 1);
+	rows_merge(&b.rows, 1);
+	gathered(&b, 1, 10, UNSAID);
+	call(&b, 1, 0, UNSAID); /* in W&B's client the row had been committed, and taken 0 */
+	OUT("");
+	call(&b, 1, 2, UNSAID);      /* passes 0, which is taken by now */
+	gathered(&b, 1, 11, UNSAID); /* into the open row, and commits it */
+	OUT("0:2 1:1 2:3+4");
+	gathered(&b, 1, 10, UNSAID);
+	call(&b, 1, 7, 1);
+	OUT("3:5 7:6");
+	leave(&b, 1);
 	box_done(&b);
 }
 END_TEST
@@ -1092,8 +1163,9 @@ SUITE_MAIN("rows", calls_without_a_step_take_the_next_numbers,
 	   a_row_without_a_number_takes_none_that_somebody_may_still_use,
 	   a_producer_with_steps_that_logs_nothing_for_an_hour_holds_no_number,
 	   a_step_given_to_an_uncommitted_row_is_its_step_when_the_numbers_agree,
-	   the_largest_steps_do_not_wrap, a_negative_step_is_late,
-	   what_waits_for_its_row_is_bounded, producers_are_bounded,
+	   a_producer_that_merges_gathers_calls_without_a_step,
+	   what_is_gathered_is_a_row_before_the_step_that_follows, the_largest_steps_do_not_wrap,
+	   a_negative_step_is_late, what_waits_for_its_row_is_bounded, producers_are_bounded,
 	   any_interleaving_gives_every_call_one_row_as_the_model_says,
 	   a_backlog_gives_the_same_rows_as_live_would, a_state_that_is_none_is_refused,
 	   rows_survive_every_allocation_failure)

@@ -34,12 +34,15 @@ def _env_tags() -> list[str] | None:
 
 def init(project: str | None = None, name: str | None = None, entity: str | None = None, id: str | None = None,
          config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
-         job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, **ignored: Any) -> Run:
+         job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False, **ignored: Any) -> Run:
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
     What is not given comes from WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_RUN_ID, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE
     and WANDB_RESUME. With a run open, that one is returned, unless ``reinit`` says otherwise: True or "finish_previous" finish it
     first, "create_new" leaves it open beside the new one.
+
+    ``merge_rows=True`` is for trainers that log one value a call: calls without a step are one row as long as their keys differ and
+    each comes within a second of the one before, or says the same value of a step metric (define_metric); ``commit=True`` ends it.
     """
     current = _run.open_run()
     if current is not None and reinit != "create_new":
@@ -59,7 +62,7 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
     client = _run.client()
     resume = "allow" if resume is True else resume or env("WANDB_RESUME")
     native = client.run(project, id=id or env("WANDB_RUN_ID"), resume=resume, program=sys.argv[0] or None,
-                        python=_run.python_version(), **values)
+                        python=_run.python_version(), merge_rows=merge_rows, **values)
     new = Run(client, native, project=project, attached=False, **values)
     _run.remember(new)
     if config is not None:
@@ -68,10 +71,10 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
     return new
 
 
-def attach(project: str, id: str, entity: str | None = None) -> Run:
-    """Joins a run that another process opened, to add to it."""
+def attach(project: str, id: str, entity: str | None = None, merge_rows: bool = False) -> Run:
+    """Joins a run that another process opened, to add to it. ``merge_rows`` as in init()."""
     client = _run.client()
-    native = client.attach(project, entity=entity, id=id)
+    native = client.attach(project, entity=entity, id=id, merge_rows=merge_rows)
     joined = Run(client, native, project=project, entity=entity, name=None, group=None, job_type=None, notes=None, tags=None,
                  attached=True)
     _run.remember(joined)

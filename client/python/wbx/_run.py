@@ -250,7 +250,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The number that the next row gets, as far as this process knows."""
+        """The number that the next row gets, as far as this process knows; with merge_rows the number of calls so far."""
         return self._step
 
     @property

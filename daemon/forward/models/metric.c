@@ -58,6 +58,11 @@ static struct step_value *find_step(const struct metrics *m, struct span name)
 	return NULL;
 }
 
+bool metrics_is_step(const struct metrics *m, struct span name)
+{
+	return find_step(m, name) != NULL;
+}
+
 static int add_metric(struct metrics *m, struct span name, struct metric **ret)
 {
 	struct metric *grown;

@@ -57,6 +57,9 @@ int metrics_define(struct metrics *m, struct mp body, const struct metric **ret)
  * any); keys with a leading '_' only their own. */
 const struct metric *metrics_find(const struct metrics *m, struct span key);
 
+/* Others use it as their step. */
+bool metrics_is_step(const struct metrics *m, struct span name);
+
 /* Before a row is written: notes the values of step metrics that the row holds, then puts the last
  * value of the step metric beside every metric that wants it (step_sync) and lacks it. 0, -ENOMEM,
  * -E2BIG. */

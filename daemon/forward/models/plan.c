@@ -94,6 +94,16 @@ static void note_exit(struct plan *p, int64_t code)
 	p->has_exit_code = true;
 }
 
+static int join(struct plan *p, const struct stored_record *stored, const struct record *r,
+		bool is_guest)
+{
+	int result = rows_join(&p->rows, stored->producer, is_guest);
+
+	if (result == 0 && mp_get_bool(mp_of(r->body), "merge_rows", false))
+		rows_merge(&p->rows, stored->producer);
+	return result;
+}
+
 static int take_run(struct plan *p, const struct stored_record *stored, const struct record *r)
 {
 	struct mp body = mp_of(r->body);
@@ -104,7 +114,7 @@ static int take_run(struct plan *p, const struct stored_record *stored, const st
 	p->has_run = true;
 	if (p->start_us == 0)
 		p->start_us = (int64_t)mp_get_uint(body, "start", r->time_us);
-	if (rows_join(&p->rows, stored->producer, false) == -ENOMEM)
+	if (join(p, stored, r, false) == -ENOMEM)
 		return -ENOMEM;
 	return about_run(&p->about, body);
 }
@@ -127,16 +137,25 @@ static int take_log(struct plan *p, const struct stored_record *stored, const st
 	struct row_call call = {
 		.producer = stored->producer,
 		.time_us = stored->time_us,
+		.call_us = (int64_t)r->time_us,
 		.part = {.lsn = stored->lsn, .bytes = (int64_t)stored->payload.len},
 	};
 	struct mp_value v;
+	struct span data;
+	int result = 0;
 
 	call.has_step = record_field(r, "step", &v) == 0 && mp_to_int64(&v, &call.step);
 	if (record_field(r, "commit", &v) == 0 && v.type == MP_BOOL) {
 		call.has_commit = true;
 		call.commit = v.boolean;
 	}
-	return rows_log(&p->rows, &call);
+	if (!call.has_step && rows_merges(&p->rows, stored->producer) &&
+	    mp_find_span(mp_of(r->body), "data", &data) == 0)
+		result = row_keys_of(mp_of(data), &p->metrics, &call.keys);
+	if (result == 0)
+		result = rows_log(&p->rows, &call);
+	row_keys_done(&call.keys);
+	return result;
 }
 
 static int take_end(struct plan *p, const struct stored_record *stored, const struct record *r,
@@ -158,7 +177,7 @@ static int take_kind(struct plan *p, const struct stored_record *stored, const s
 
 	switch ((int)r->kind) {
 	case KIND_RUN: return take_run(p, stored, r);
-	case KIND_ATTACH: return rows_join(&p->rows, stored->producer, true);
+	case KIND_ATTACH: return join(p, stored, r, true);
 	case KIND_LOG: return take_log(p, stored, r);
 	case KIND_SUMMARY: p->summary_dirty = true; return summary_record(&p->summary, body);
 	case KIND_CONFIG: return about_config(&p->about, body);

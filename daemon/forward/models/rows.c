@@ -1,6 +1,5 @@
-/* See rows.h: the lists, what calls do to them, and their state. What comes out is in rows_next.c.
- */
-#include "daemon/forward/models/rows.h"
+/* See rows.h: the lists, and what calls do to them. What comes out is in rows_next.c. */
+#include "daemon/forward/models/rows_parts.h"
 
 #include "proto/base/mem.h"
 
@@ -20,10 +19,16 @@ static void free_rows_done(struct free_rows *rows)
 	(void)mem_free(rows->items);
 }
 
+static void producer_done(struct row_producer *p)
+{
+	(void)mem_free(p->partial.items);
+	gather_done(&p->gather);
+}
+
 void rows_done(struct rows *r)
 {
 	for (size_t i = 0; i < r->producer_count; i++)
-		(void)mem_free(r->producers[i].partial.items);
+		producer_done(&r->producers[i]);
 	for (size_t i = 0; i < r->open_count; i++)
 		(void)mem_free(r->open[i].parts.items);
 	free_rows_done(&r->implicit);
@@ -35,7 +40,7 @@ void rows_done(struct rows *r)
 
 /* --- lists --- */
 
-static int parts_add(struct parts *p, struct part part)
+int row_parts_add(struct parts *p, struct part part)
 {
 	int e = mem_room(p->items, p->count, p->cap);
 
@@ -44,16 +49,16 @@ static int parts_add(struct parts *p, struct part part)
 	return e;
 }
 
-static int parts_add_all(struct parts *to, const struct parts *from)
+static int row_parts_add_all(struct parts *to, const struct parts *from)
 {
 	for (size_t i = 0; i < from->count; i++) {
-		if (parts_add(to, from->items[i]) < 0)
+		if (row_parts_add(to, from->items[i]) < 0)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-static int free_rows_add(struct free_rows *rows, int64_t step, struct parts parts)
+int free_rows_add(struct free_rows *rows, int64_t step, struct parts parts)
 {
 	int e = mem_room(rows->items, rows->count, rows->cap);
 
@@ -62,7 +67,7 @@ static int free_rows_add(struct free_rows *rows, int64_t step, struct parts part
 	return e;
 }
 
-static struct row_producer *find_producer(const struct rows *r, int64_t id)
+struct row_producer *rows_producer(const struct rows *r, int64_t id)
 {
 	for (size_t i = 0; i < r->producer_count; i++) {
 		if (r->producers[i].id == id)
@@ -73,7 +78,7 @@ static struct row_producer *find_producer(const struct rows *r, int64_t id)
 
 int rows_join(struct rows *r, int64_t producer, bool is_guest)
 {
-	struct row_producer *p = find_producer(r, producer);
+	struct row_producer *p = rows_producer(r, producer);
 
 	if (p != NULL) {
 		p->is_guest &= is_guest;
@@ -90,12 +95,30 @@ int rows_join(struct rows *r, int64_t producer, bool is_guest)
 
 bool rows_has(const struct rows *r, int64_t producer)
 {
-	return find_producer(r, producer) != NULL;
+	return rows_producer(r, producer) != NULL;
+}
+
+void rows_merge(struct rows *r, int64_t producer)
+{
+	struct row_producer *p = rows_producer(r, producer);
+
+	if (p == NULL || p->merges)
+		return;
+	p->merges = true;
+	p->gather.due_us =
+		INT64_MAX; /* what it has not committed waits for more, if there is any */
+}
+
+bool rows_merges(const struct rows *r, int64_t producer)
+{
+	const struct row_producer *p = rows_producer(r, producer);
+
+	return p != NULL && p->merges;
 }
 
 bool rows_is_guest(const struct rows *r, int64_t producer)
 {
-	const struct row_producer *p = find_producer(r, producer);
+	const struct row_producer *p = rows_producer(r, producer);
 
 	return p != NULL && p->is_guest;
 }
@@ -117,7 +140,7 @@ static struct open_row *find_open(const struct rows *r, int64_t step)
 	return at < r->open_count && r->open[at].step == step ? &r->open[at] : NULL;
 }
 
-static int make_open(struct rows *r, int64_t step, struct open_row **ret)
+int rows_make_open(struct rows *r, int64_t step, struct open_row **ret)
 {
 	size_t at = open_place(r, step);
 
@@ -145,7 +168,7 @@ static void note_passed(struct rows *r, int64_t step, int64_t now_us)
 	}
 }
 
-/* What a producer logged with commit=False and no step becomes a row of its own. */
+/* What a producer logged without a step, and left open, is a row now. */
 static int close_partial(struct rows *r, struct row_producer *p)
 {
 	if (p->partial.count == 0)
@@ -153,7 +176,18 @@ static int close_partial(struct rows *r, struct row_producer *p)
 	if (free_rows_add(&r->implicit, -1, p->partial) < 0)
 		return -ENOMEM;
 	p->partial = (struct parts){.items = NULL};
+	gather_clear(&p->gather);
 	return 0;
+}
+
+void rows_close_due(struct rows *r)
+{
+	for (size_t i = 0; i < r->producer_count; i++) {
+		struct row_producer *p = &r->producers[i];
+
+		if (p->merges && p->gather.due_us <= r->clock_us)
+			(void)close_partial(r, p); /* without memory: at the next look */
+	}
 }
 
 /* A step is given while the producer has a partial row: when that would have got the same number,
@@ -165,12 +199,13 @@ static int settle_partial(struct rows *r, struct row_producer *p, int64_t step,
 
 	if (p->partial.count == 0)
 		return 0;
-	if (!alone || step != r->next_step)
+	if (!alone || step != r->next_step || (p->merges && p->gather.due_us != INT64_MAX))
 		return close_partial(r, p);
-	if (parts_add_all(&row->parts, &p->partial) < 0)
+	if (row_parts_add_all(&row->parts, &p->partial) < 0)
 		return -ENOMEM;
 	p->partial.items = mem_free(p->partial.items);
 	p->partial = (struct parts){.items = NULL};
+	gather_clear(&p->gather);
 	return 0;
 }
 
@@ -180,9 +215,9 @@ static int log_late(struct rows *r, const struct row_call *call)
 
 	for (size_t i = 0; i < r->late.count; i++) {
 		if (r->late.items[i].step == call->step)
-			return parts_add(&r->late.items[i].parts, call->part);
+			return row_parts_add(&r->late.items[i].parts, call->part);
 	}
-	if (parts_add(&parts, call->part) < 0)
+	if (row_parts_add(&parts, call->part) < 0)
 		return -ENOMEM;
 	if (free_rows_add(&r->late, call->step, parts) < 0) {
 		(void)mem_free(parts.items);
@@ -197,8 +232,8 @@ static int log_explicit(struct rows *r, struct row_producer *p, const struct row
 
 	if (call->step < r->next_step || call->step > ROWS_STEP_MAX)
 		return log_late(r, call);
-	if (make_open(r, call->step, &row) < 0 || settle_partial(r, p, call->step, row) < 0 ||
-	    parts_add(&row->parts, call->part) < 0)
+	if (rows_make_open(r, call->step, &row) < 0 || settle_partial(r, p, call->step, row) < 0 ||
+	    row_parts_add(&row->parts, call->part) < 0)
 		return -ENOMEM;
 	if (!p->is_explicit || call->step >= p->step) {
 		p->step = call->step;
@@ -213,13 +248,30 @@ static int log_explicit(struct rows *r, struct row_producer *p, const struct row
 	return 0;
 }
 
+/* Makes place for the call in the row that is gathered, or in the next one. */
+static int gather(struct rows *r, struct row_producer *p, const struct row_call *call)
+{
+	const struct gather_call c = {
+		.keys = &call->keys,
+		.call_us = call->call_us,
+		.stored_us = call->time_us,
+		.is_open = call->has_commit && !call->commit,
+	};
+
+	if (p->partial.count == 0)
+		gather_clear(&p->gather);
+	else if (!gather_takes(&p->gather, &call->keys, call->call_us) && close_partial(r, p) < 0)
+		return -ENOMEM;
+	return gather_add(&p->gather, &c, r->merge_max_us);
+}
+
 static int log_implicit(struct rows *r, struct row_producer *p, const struct row_call *call)
 {
 	bool commit = !call->has_commit || call->commit;
 	struct open_row *row = p->in_row ? find_open(r, p->step) : NULL;
 
 	if (row != NULL) {
-		if (parts_add(&row->parts, call->part) < 0)
+		if (row_parts_add(&row->parts, call->part) < 0)
 			return -ENOMEM;
 		if (commit) {
 			p->step++;
@@ -228,12 +280,14 @@ static int log_implicit(struct rows *r, struct row_producer *p, const struct row
 		}
 		return 0;
 	}
-	if (parts_add(&p->partial, call->part) < 0)
+	if (p->merges && gather(r, p, call) < 0)
 		return -ENOMEM;
-	if (!commit)
+	if (row_parts_add(&p->partial, call->part) < 0)
+		return -ENOMEM;
+	if (!commit && p->partial.count < ROWS_PARTS_MAX)
 		return 0;
 	p->is_explicit = p->in_row = false; /* until it gives a step again */
-	return close_partial(r, p);
+	return p->merges && !(call->has_commit && commit) ? 0 : close_partial(r, p);
 }
 
 int rows_log(struct rows *r, const struct row_call *call)
@@ -243,7 +297,7 @@ int rows_log(struct rows *r, const struct row_call *call)
 
 	if (result < 0)
 		return result;
-	p = find_producer(r, call->producer);
+	p = rows_producer(r, call->producer);
 	assert(p != NULL); /* it has joined */
 	r->clock_us = p->last_us = call->time_us;
 	p->is_silent = false;
@@ -255,7 +309,7 @@ int rows_log(struct rows *r, const struct row_call *call)
 
 int rows_leave(struct rows *r, int64_t producer, int64_t now_us)
 {
-	struct row_producer *p = find_producer(r, producer);
+	struct row_producer *p = rows_producer(r, producer);
 	int result;
 
 	r->clock_us = now_us;
@@ -266,203 +320,7 @@ int rows_leave(struct rows *r, int64_t producer, int64_t now_us)
 		return result;
 	if (p->is_explicit)
 		note_passed(r, INT64_MAX, now_us);
+	producer_done(p);
 	*p = r->producers[--r->producer_count];
 	return 0;
-}
-
-/* --- state --- */
-
-static void pack_parts(struct pack *p, const struct parts *parts)
-{
-	pack_array(p, parts->count * 2);
-	for (size_t i = 0; i < parts->count; i++) {
-		pack_int(p, parts->items[i].lsn);
-		pack_int(p, parts->items[i].bytes);
-	}
-}
-
-static void pack_free_rows(struct pack *p, const struct free_rows *rows)
-{
-	pack_array(p, rows->count * 2);
-	for (size_t i = 0; i < rows->count; i++) {
-		pack_int(p, rows->items[i].step);
-		pack_parts(p, &rows->items[i].parts);
-	}
-}
-
-void rows_to_msgpack(const struct rows *r, struct pack *p)
-{
-	pack_map(p, 6);
-	pack_pair_int(p, "next_step", r->next_step);
-	pack_pair_int(p, "clock", r->clock_us);
-	pack_text(p, "producers");
-	pack_array(p, r->producer_count * 8);
-	for (size_t i = 0; i < r->producer_count; i++) {
-		const struct row_producer *one = &r->producers[i];
-
-		pack_int(p, one->id);
-		pack_bool(p, one->is_guest);
-		pack_bool(p, one->is_silent);
-		pack_bool(p, one->is_explicit);
-		pack_bool(p, one->in_row);
-		pack_int(p, one->step);
-		pack_int(p, one->last_us);
-		pack_parts(p, &one->partial);
-	}
-	pack_text(p, "open");
-	pack_array(p, r->open_count * 3);
-	for (size_t i = 0; i < r->open_count; i++) {
-		pack_int(p, r->open[i].step);
-		pack_int(p, r->open[i].passed_us);
-		pack_parts(p, &r->open[i].parts);
-	}
-	pack_text(p, "implicit");
-	pack_free_rows(p, &r->implicit);
-	pack_text(p, "late");
-	pack_free_rows(p, &r->late);
-}
-
-static int read_int(struct mp *at, int64_t *ret)
-{
-	struct mp_value v;
-
-	return mp_read(at, &v) < 0 || !mp_to_int64(&v, ret) ? -EBADMSG : 0;
-}
-
-static int read_bool(struct mp *at, bool *ret)
-{
-	struct mp_value v;
-
-	if (mp_read(at, &v) < 0 || v.type != MP_BOOL)
-		return -EBADMSG;
-	*ret = v.boolean;
-	return 0;
-}
-
-/* The head of a list whose entries are `each` values long. */
-static int read_list(struct mp *at, uint32_t each, uint32_t *ret_count)
-{
-	struct mp_value v;
-
-	if (mp_read(at, &v) < 0 || v.type != MP_ARRAY || v.count % each != 0)
-		return -EBADMSG;
-	*ret_count = v.count / each;
-	return 0;
-}
-
-static int read_parts(struct rows *r, struct mp *at, struct parts *ret)
-{
-	uint32_t count;
-
-	if (read_list(at, 2, &count) < 0)
-		return -EBADMSG;
-	while (count-- > 0) {
-		struct part part;
-
-		if (read_int(at, &part.lsn) < 0 || read_int(at, &part.bytes) < 0)
-			return -EBADMSG;
-		if (parts_add(ret, part) < 0)
-			return -ENOMEM;
-		r->held++;
-	}
-	return 0;
-}
-
-static int read_producers(struct rows *r, struct mp at)
-{
-	uint32_t count;
-
-	if (read_list(&at, 8, &count) < 0)
-		return -EBADMSG;
-	while (count-- > 0) {
-		struct row_producer *one;
-		int64_t id;
-		int e;
-
-		if (read_int(&at, &id) < 0)
-			return -EBADMSG;
-		e = rows_join(r, id, true);
-		if (e < 0)
-			return e;
-		one = find_producer(r, id);
-		assert(one != NULL); /* as above */
-		if (read_bool(&at, &one->is_guest) < 0 || read_bool(&at, &one->is_silent) < 0 ||
-		    read_bool(&at, &one->is_explicit) < 0 || read_bool(&at, &one->in_row) < 0 ||
-		    read_int(&at, &one->step) < 0 || read_int(&at, &one->last_us) < 0)
-			return -EBADMSG;
-		e = read_parts(r, &at, &one->partial);
-		if (e < 0)
-			return e;
-	}
-	return 0;
-}
-
-static int read_open(struct rows *r, struct mp at)
-{
-	uint32_t count;
-
-	if (read_list(&at, 3, &count) < 0)
-		return -EBADMSG;
-	while (count-- > 0) {
-		struct open_row *row;
-		int64_t step;
-		int e;
-
-		if (read_int(&at, &step) < 0)
-			return -EBADMSG;
-		if (make_open(r, step, &row) < 0)
-			return -ENOMEM;
-		if (read_int(&at, &row->passed_us) < 0)
-			return -EBADMSG;
-		e = read_parts(r, &at, &row->parts);
-		if (e < 0)
-			return e;
-	}
-	return 0;
-}
-
-static int read_free_rows(struct rows *r, struct mp at, struct free_rows *rows)
-{
-	uint32_t left;
-
-	if (read_list(&at, 2, &left) < 0)
-		return -EBADMSG;
-	while (left-- > 0) {
-		struct parts none = {.items = NULL};
-		int64_t step;
-		int e;
-
-		if (read_int(&at, &step) < 0)
-			return -EBADMSG;
-		if (free_rows_add(rows, step, none) < 0)
-			return -ENOMEM;
-		e = read_parts(r, &at, &rows->items[rows->count - 1].parts);
-		if (e < 0)
-			return e;
-	}
-	return 0;
-}
-
-int rows_from_msgpack(struct rows *ret, struct mp map)
-{
-	struct span producers;
-	struct span open;
-	struct span implicit;
-	struct span late;
-	int e;
-
-	if (mp_find_span(map, "producers", &producers) < 0 ||
-	    mp_find_span(map, "open", &open) < 0 || mp_find_span(map, "implicit", &implicit) < 0 ||
-	    mp_find_span(map, "late", &late) < 0)
-		return -EBADMSG;
-	ret->next_step = mp_get_int(map, "next_step", 0);
-	ret->clock_us = mp_get_int(map, "clock", 0);
-	e = read_producers(ret, mp_of(producers));
-	if (e == 0)
-		e = read_open(ret, mp_of(open));
-	if (e == 0)
-		e = read_free_rows(ret, mp_of(implicit), &ret->implicit);
-	if (e == 0)
-		e = read_free_rows(ret, mp_of(late), &ret->late);
-	return e;
 }

@@ -6,15 +6,14 @@
  *  - a row with an explicit step is open until every present producer that uses explicit steps, or
  *    has opened the run and not logged yet, has passed it (a higher step, commit, finish), or
  *    merge_max after the first has;
- *  - a call without a step is a row of its own and takes the next number that no such producer may
- *    still use;
+ *  - a call without a step is a row of its own, or joins the one before it (gather.h), and takes
+ *    the next number that no such producer may still use;
  *  - a late call (its step is gone) gets the first free number before the next explicit row, or is
  *    handed out as late.
  * One owner at a time. */
 #pragma once
 
-#include "proto/mp.h"
-#include "proto/pack.h"
+#include "daemon/forward/models/gather.h"
 
 /* One log record that is part of a row. */
 struct part {
@@ -45,7 +44,9 @@ struct row_producer { /* one that is present */
 	bool in_row;      /* it has logged to the open row `step`, and may go on */
 	int64_t step;
 	int64_t last_us;      /* when it logged last */
-	struct parts partial; /* commit=False without a step */
+	struct parts partial; /* calls without a step whose row may get more */
+	bool merges;          /* `partial` is gathered as gather.h says; else by commit=False */
+	struct gather gather;
 };
 
 struct open_row {
@@ -90,6 +91,9 @@ void rows_done(struct rows *r);
 /* is_guest: the producer attached to the run, rather than opened it. One that does both is none. */
 int rows_join(struct rows *r, int64_t producer, bool is_guest);
 bool rows_has(const struct rows *r, int64_t producer); /* it is present */
+/* From now on the calls without a step of this producer, which is present, are gathered. */
+void rows_merge(struct rows *r, int64_t producer);
+bool rows_merges(const struct rows *r, int64_t producer);
 bool rows_is_guest(const struct rows *r, int64_t producer);
 /* It finished or is gone: it has passed everything. */
 int rows_leave(struct rows *r, int64_t producer, int64_t now_us);
@@ -100,6 +104,9 @@ struct row_call {
 	bool has_commit;
 	bool commit;
 	int64_t time_us; /* when it was stored */
+	int64_t call_us; /* when it was made */
+	/* what it logs; of a call without a step by a producer that merges, else not looked at */
+	struct row_keys keys;
 	struct part part;
 };
 int rows_log(struct rows *r, const struct row_call *call);

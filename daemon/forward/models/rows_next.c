@@ -1,5 +1,5 @@
 /* See rows.h: which row is next, and what it waits for. */
-#include "daemon/forward/models/rows.h"
+#include "daemon/forward/models/rows_parts.h"
 
 #include "proto/base/mem.h"
 
@@ -99,9 +99,12 @@ static enum row_fate peek_at(struct rows *r, int64_t now_us, struct row *ret)
 enum row_fate rows_peek(struct rows *r, int64_t now_us, struct row *ret)
 {
 	for (;;) {
-		enum row_fate fate = peek_at(r, r->clock_us, ret);
-		int64_t next_us = rows_next_us(r);
+		enum row_fate fate;
+		int64_t next_us;
 
+		rows_close_due(r);
+		fate = peek_at(r, r->clock_us, ret);
+		next_us = rows_next_us(r);
 		if (fate != ROW_NONE || next_us > now_us || next_us == INT64_MAX)
 			return fate;
 		r->clock_us = next_us;
@@ -194,12 +197,15 @@ int64_t rows_next_us(const struct rows *r)
 	if (r->open_count > 0 && r->open[0].passed_us != 0 &&
 	    r->open[0].passed_us + r->merge_max_us > now_us)
 		next = r->open[0].passed_us + r->merge_max_us;
-	for (size_t i = 0; r->implicit.count > 0 && i < r->producer_count; i++) {
+	for (size_t i = 0; i < r->producer_count; i++) {
 		const struct row_producer *p = &r->producers[i];
 		int64_t idle_us = p->last_us + ROWS_IDLE_US;
 
-		if (p->is_explicit && idle_us > now_us && idle_us < next)
+		if (r->implicit.count > 0 && p->is_explicit && idle_us > now_us && idle_us < next)
 			next = idle_us;
+		if (p->partial.count > 0 && p->merges && p->gather.due_us > now_us &&
+		    p->gather.due_us < next)
+			next = p->gather.due_us;
 	}
 	return next;
 }
