@@ -44,14 +44,28 @@ def everything_is_where_it_is_looked_for(box: Box) -> None:
     usr = Installed(box).usr
     for name in ("bin/wbxctl", "bin/wbxcat", "sbin/wbxd", "include/wbx.h", "lib/systemd/system/wbxd.service",
                  "lib/systemd/system/wbxd.socket", "lib/systemd/system/wbxd-ctl.socket", "lib/sysusers.d/wbx.conf",
-                 "lib/tmpfiles.d/wbx.conf", "share/doc/wbx/wbxd.conf"):
+                 "lib/tmpfiles.d/wbx.conf", "share/doc/wbx/wbxd.conf", "share/bash-completion/completions/wbxctl",
+                 "share/zsh/site-functions/_wbxctl"):
         assert (usr / name).is_file(), name
     unit = (usr / "lib/systemd/system/wbxd.service").read_text()
     [daemon] = re.findall(r"^ExecStart=(\S+)", unit, re.M)
     assert (usr / "sbin/wbxd").is_file() and daemon.endswith("/sbin/wbxd") and "@" not in daemon, daemon
     if shutil.which("scdoc"):
-        for page in ("man1/wbxctl.1", "man1/wbxcat.1", "man3/libwbx.3", "man5/wbxd.conf.5", "man8/wbxd.8"):
+        for page in ("man1/wbxctl.1", "man1/wbxcat.1", "man3/libwbx.3", "man5/wbxd.conf.5", "man7/wbx-protocol.7", "man8/wbxd.8"):
             assert (usr / "share/man" / page).is_file(), page
+
+
+@test
+def bash_completes_commands_with_what_is_installed(box: Box) -> None:
+    usr = Installed(box).usr
+    script = f"""
+        PATH={usr}/bin:$PATH
+        source {usr}/share/bash-completion/completions/wbxctl
+        COMP_WORDS=(wbxctl sta) COMP_CWORD=1
+        $(complete -p wbxctl | sed 's/.*-F \\([^ ]*\\).*/\\1/') wbxctl sta wbxctl
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    assert run("bash", "-c", script).split() == ["status"]
 
 
 @test

@@ -34,6 +34,7 @@ manpages() {
     [ -e "$page" ] || continue
     scdoc <"$page" | mandoc -T lint -W warning || return 1
   done
+  python3 docs/protocol_man.py proto/PROTOCOL.md /dev/stdout | scdoc | mandoc -T lint -W warning
 }
 
 no_machine_paths() { ! git ls-files | grep -v '^tests/lint/run.sh$' | xargs grep -nE '/(work|root)/[a-z]' -- 2>/dev/null; }
