@@ -10,7 +10,7 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_TAIL] = {"tail", WHO_OWN, AT_WORKER, true},
 	[VERB_EXPORT] = {"export", WHO_OWN, AT_WORKER, true},
 	[VERB_FLUSH] = {"flush", WHO_OWN, AT_SENDER, false},
-	[VERB_RETRY] = {"retry", WHO_ADMIN, AT_SENDER, false},
+	[VERB_RETRY] = {"retry", WHO_OWN, AT_SENDER, false},
 	[VERB_PAUSE] = {"pause", WHO_ADMIN, AT_STORE, false},
 	[VERB_UNPAUSE] = {"unpause", WHO_ADMIN, AT_STORE, false},
 	[VERB_DEAD_LIST] = {"dead_list", WHO_OWN, AT_WORKER, true},
@@ -19,6 +19,9 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_DEAD_DROP] = {"dead_drop", WHO_OWN, AT_SENDER, false},
 	[VERB_LATE_LIST] = {"late_list", WHO_OWN, AT_WORKER, true},
 	[VERB_LATE_DROP] = {"late_drop", WHO_OWN, AT_SENDER, false},
+	[VERB_KEY_SET] = {"key_set", WHO_OWN, AT_SENDER, false},
+	[VERB_KEY_CHECK] = {"key_check", WHO_OWN, AT_SENDER, false},
+	[VERB_KEY_FORGET] = {"key_forget", WHO_OWN, AT_SENDER, false},
 };
 
 const struct verb_info *verb_info(enum verb verb)

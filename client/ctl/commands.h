@@ -81,6 +81,10 @@ int dead_export_run(struct call *c);
 /* late.c */
 int late_list_run(struct call *c);
 int late_drop_run(struct call *c);
+/* key.c */
+int key_set_run(struct call *c);
+int key_check_run(struct call *c);
+int key_forget_run(struct call *c);
 /* help.c */
 int help_run(struct call *c);
 /* completion.c */

@@ -127,6 +127,7 @@ enum sink_state sink_state_by_name(const char *name)
 static void take_sink(struct mp m, struct sink_facts *s)
 {
 	*s = (struct sink_facts){
+		.uid = mp_get_int(m, "uid", -1),
 		.state_ms = mp_get_int(m, "state_ms", -1),
 		.waiting = take_count(m, "waiting"),
 		.waiting_bytes = take_count(m, "waiting_bytes"),
@@ -143,9 +144,15 @@ static void take_sink(struct mp m, struct sink_facts *s)
 		.retry_after_ms = take_count(m, "retry_after_ms"),
 	};
 	TAKE_TEXT(m, "name", s->name);
+	TAKE_TEXT(m, "user", s->user);
+	TAKE_TEXT(m, "key_tail", s->key_tail);
+	TAKE_TEXT(m, "key_source", s->key_source);
 	TAKE_TEXT(m, "state", s->state_name);
 	TAKE_TEXT(m, "error", s->error);
 	s->state = sink_state_by_name(s->state_name);
+	memcpy(s->title, s->name, sizeof(s->title));
+	if (s->uid >= 0) /* room for a colon and a number: a name is short */
+		(void)snprintf(s->title + strnlen(s->title, 200), 32, ":%lld", (long long)s->uid);
 }
 
 static void take_dead(struct mp m, struct dead_group *g)
@@ -206,6 +213,7 @@ int facts_read(struct span body, struct facts *ret)
 	if (mp_skip(&check, NULL) < 0 || mp_get_uint(m, "schema", 0) == 0)
 		return -EBADMSG;
 	memset(ret, 0, sizeof(*ret));
+	ret->asker = -1;
 	ret->running = mp_get_bool(m, "running", false);
 	ret->time_us = take_count(m, "time_us");
 	ret->pid = mp_get_int(m, "pid", 0);

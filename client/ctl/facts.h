@@ -9,7 +9,7 @@
 enum {
 	FACTS_TEXT_MAX = 256,
 	FACTS_PATH_MAX = 1024,
-	FACTS_SINKS_MAX = 6,
+	FACTS_SINKS_MAX = 32,
 	FACTS_LIST_MAX = 8 /* dead letter groups, notable runs: what the daemon sends at most */
 };
 
@@ -30,6 +30,12 @@ enum sink_state {
 
 struct sink_facts {
 	char name[FACTS_TEXT_MAX];
+	char title
+		[FACTS_TEXT_MAX]; /* name, and whose key when it is not the site's: "models:1001" */
+	int64_t uid;              /* whose own key it is; -1: the site's */
+	char user[FACTS_TEXT_MAX]; /* whom W&B knows the key as */
+	char key_tail[FACTS_TEXT_MAX];
+	char key_source[FACTS_TEXT_MAX];
 	char state_name[FACTS_TEXT_MAX];
 	enum sink_state state;
 	int64_t state_ms; /* since when, -1: not known */
@@ -154,6 +160,7 @@ struct facts {
 	/* Not from the daemon: where it was looked for, for one that is not running. */
 	char control[FACTS_PATH_MAX]; /* "": only the store was asked */
 	enum daemon_kind kind;
+	int64_t asker; /* uid; -1: nobody in particular */
 };
 
 /* body: the map of the daemon's "done". 0; -EBADMSG: not an answer to status. */

@@ -31,7 +31,7 @@ struct reason {
 };
 
 enum {
-	REASONS_MAX = 16
+	REASONS_MAX = 32
 };
 struct judgement {
 	enum health health;

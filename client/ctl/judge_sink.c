@@ -7,6 +7,7 @@
 
 enum {
 	SLOW_AGE_MS = 900000, /* older than this is behind, though the sink answers */
+	KEYS_SAID_MAX = 3,    /* reasons about keys of one kind */
 	SLOW_SECONDS = 60,    /* ... when what waits is more than it confirms in this time */
 };
 
@@ -70,44 +71,89 @@ static const struct sink_facts *first_in(const struct facts *f, enum sink_state 
 	return NULL;
 }
 
-void judge_refused_key(const struct facts *f, struct judgement *j)
+/* What to do about one user's own key. */
+static void say_own_key(struct buf *b, const struct facts *f, const struct sink_facts *s)
 {
-	const struct sink_facts *s = first_in(f, SINK_KEY_REFUSED);
-	struct reason *r;
+	if (s->uid != f->asker)
+		(void)buf_printf(b, "As user %lld: ", (long long)s->uid);
+	(void)buf_add_text(b, "wbxctl key set");
+}
 
-	if (s == NULL)
-		return;
-	r = reason_add(j, HEALTH_ATTENTION, "auth_refused", s);
+static void refused_key(const struct facts *f, const struct sink_facts *s, struct judgement *j)
+{
+	struct reason *r = reason_add(j, HEALTH_ATTENTION, "auth_refused", s);
+
 	r->see = "man 8 wbxd, KEYS";
 	(void)buf_add_text(&r->headline, "W&B refused the key");
-	if (f->key_tail[0] != '\0') {
+	if (s->key_tail[0] != '\0') {
 		(void)buf_add_text(&r->headline, " …");
-		outside_add_text(&r->headline, f->key_tail);
+		outside_add_text(&r->headline, s->key_tail);
+	}
+	if (s->uid >= 0) {
+		(void)buf_add_text(&r->headline, " of ");
+		say_owner(&r->headline, f, s);
 	}
 	if (s->http != 0)
 		(void)buf_printf(&r->headline, " (HTTP %lld)", (long long)s->http);
-	say_safe(&r->text, f, SINK_KEY_REFUSED);
+	if (s->uid >= 0)
+		say_safe_sink(&r->text, f, s);
+	else
+		say_safe(&r->text, f, SINK_KEY_REFUSED);
 	say_forecast(&r->text, f);
 	if (s->next_try_ms >= 0)
 		(void)buf_printf(&r->text, " The key is probed again in %s.",
 				 word_rough((uint64_t)s->next_try_ms).text);
 	say_error(&r->text, s);
-	say_where_key(&r->action, f, "a valid key");
+	if (s->uid >= 0)
+		say_own_key(&r->action, f, s);
+	else
+		say_where_key(&r->action, f, "a valid key");
+}
+
+static void no_key(const struct facts *f, const struct sink_facts *s, struct judgement *j)
+{
+	struct reason *r = reason_add(j, HEALTH_BEHIND, "no_key", s);
+
+	r->see = "man 8 wbxd, KEYS";
+	if (s->uid < 0) {
+		(void)buf_add_text(&r->headline, "no key: everything waits on disk");
+		say_safe(&r->text, f, SINK_NO_KEY);
+		say_forecast(&r->text, f);
+		say_where_key(&r->action, f, "the key of a W&B account");
+		return;
+	}
+	(void)buf_add_text(&r->headline, "no key for runs of ");
+	say_owner(&r->headline, f, s);
+	(void)buf_add_text(&r->headline, ": they wait on disk");
+	say_safe_sink(&r->text, f, s);
+	say_forecast(&r->text, f);
+	say_error(&r->text, s);
+	say_own_key(&r->action, f, s);
+}
+
+/* Each key needs its owner; with many of them the first few are told, and the table shows all. */
+static void each_key_in(const struct facts *f, enum sink_state state, struct judgement *j,
+			void (*say)(const struct facts *, const struct sink_facts *,
+				    struct judgement *))
+{
+	unsigned said = 0;
+
+	for (size_t i = 0; i < f->sink_count && said < KEYS_SAID_MAX; i++) {
+		if (f->sinks[i].state != state)
+			continue;
+		say(f, &f->sinks[i], j);
+		said++;
+	}
+}
+
+void judge_refused_key(const struct facts *f, struct judgement *j)
+{
+	each_key_in(f, SINK_KEY_REFUSED, j, refused_key);
 }
 
 void judge_no_key(const struct facts *f, struct judgement *j)
 {
-	const struct sink_facts *s = first_in(f, SINK_NO_KEY);
-	struct reason *r;
-
-	if (s == NULL)
-		return;
-	r = reason_add(j, HEALTH_BEHIND, "no_key", s);
-	r->see = "man 8 wbxd, KEYS";
-	(void)buf_add_text(&r->headline, "no key: everything waits on disk");
-	say_safe(&r->text, f, SINK_NO_KEY);
-	say_forecast(&r->text, f);
-	say_where_key(&r->action, f, "the key of a W&B account");
+	each_key_in(f, SINK_NO_KEY, j, no_key);
 }
 
 void judge_link(const struct facts *f, struct judgement *j)
@@ -179,6 +225,16 @@ void judge_server(const struct facts *f, struct judgement *j)
 	say_server(&r->action, f, s);
 }
 
+/* Of sinks under several keys one stands for all. */
+static bool is_first_of_name(const struct facts *f, size_t at)
+{
+	for (size_t i = 0; i < at; i++) {
+		if (strcmp(f->sinks[i].name, f->sinks[at].name) == 0)
+			return false;
+	}
+	return true;
+}
+
 /* A sink that answers and is behind all the same. A single old record is no reason: the row of an
  * open step waits for as long as the step takes. */
 void judge_slow(const struct facts *f, struct judgement *j)
@@ -191,7 +247,7 @@ void judge_slow(const struct facts *f, struct judgement *j)
 		double rate = s->sent_per_s > 1 ? s->sent_per_s : 1;
 		struct reason *r;
 
-		if (s->state != SINK_OK || age_ms < SLOW_AGE_MS ||
+		if (s->state != SINK_OK || age_ms < SLOW_AGE_MS || !is_first_of_name(f, i) ||
 		    (double)s->waiting < SLOW_SECONDS * rate || sink_is_paused(f, s))
 			continue;
 		r = reason_add(j, HEALTH_BEHIND, "slow", s);
@@ -225,8 +281,8 @@ void judge_paused(const struct facts *f, struct judgement *j)
 		const struct sink_facts *s = &f->sinks[i];
 		struct reason *r;
 
-		if (!sink_is_paused(f, s))
-			continue;
+		if (!sink_is_paused(f, s) || !is_first_of_name(f, i))
+			continue; /* a pause is one for all keys */
 		r = reason_add(j, HEALTH_PAUSED, "paused", s);
 		r->see = "man 8 wbxd, PAUSED";
 		(void)buf_add_text(&r->headline, "sink ");

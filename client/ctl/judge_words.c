@@ -40,16 +40,34 @@ void say_waiting(struct buf *b, uint64_t records, uint64_t bytes)
 				 plural(records), word_size(bytes).text, records == 1 ? "s" : "");
 }
 
+static void say_safe_sum(struct buf *b, const struct facts *f, uint64_t waiting, uint64_t bytes)
+{
+	if (waiting > 0)
+		(void)buf_printf(b, "Training is not affected%s: ",
+				 facts_lost(f) == 0 ? " and nothing is lost" : "");
+	say_waiting(b, waiting, bytes);
+}
+
 void say_safe(struct buf *b, const struct facts *f, enum sink_state state)
 {
 	uint64_t waiting;
 	uint64_t bytes;
 
 	facts_sum(f, state, &waiting, &bytes);
-	if (waiting > 0)
-		(void)buf_printf(b, "Training is not affected%s: ",
-				 facts_lost(f) == 0 ? " and nothing is lost" : "");
-	say_waiting(b, waiting, bytes);
+	say_safe_sum(b, f, waiting, bytes);
+}
+
+void say_safe_sink(struct buf *b, const struct facts *f, const struct sink_facts *s)
+{
+	say_safe_sum(b, f, s->waiting, s->waiting_bytes);
+}
+
+void say_owner(struct buf *b, const struct facts *f, const struct sink_facts *s)
+{
+	if (s->uid == f->asker)
+		(void)buf_add_text(b, "you");
+	else
+		(void)buf_printf(b, "user %lld", (long long)s->uid);
 }
 
 void say_forecast(struct buf *b, const struct facts *f)

@@ -14,6 +14,10 @@ void say_waiting(struct buf *b, uint64_t records, uint64_t bytes);
 /* "Training is not affected and nothing is lost: ...", when that is so, of the sinks in this state.
  */
 void say_safe(struct buf *b, const struct facts *f, enum sink_state state);
+/* The same of one sink: of a user's own key. */
+void say_safe_sink(struct buf *b, const struct facts *f, const struct sink_facts *s);
+/* Whose key it is: "you", or "user 1001". */
+void say_owner(struct buf *b, const struct facts *f, const struct sink_facts *s);
 /* How long the disk lasts at the present rate; nothing when nothing comes in. */
 void say_forecast(struct buf *b, const struct facts *f);
 

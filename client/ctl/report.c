@@ -133,6 +133,14 @@ static void add_ingest(struct json *j, const struct facts *f)
 	json_close_object(j);
 }
 
+static void add_text_or_null(struct json *j, const char *key, const char *text)
+{
+	if (text[0] == '\0')
+		json_pair_null(j, key);
+	else
+		json_pair_text(j, key, text);
+}
+
 static void add_account(struct json *j, const struct facts *f)
 {
 	uint64_t last_us = 0;
@@ -142,14 +150,8 @@ static void add_account(struct json *j, const struct facts *f)
 	json_put_key_text(j, "account");
 	json_open_object(j);
 	json_pair_text(j, "base_url", f->base_url);
-	if (f->user[0] == '\0')
-		json_pair_null(j, "user");
-	else
-		json_pair_text(j, "user", f->user);
-	if (f->key_tail[0] == '\0')
-		json_pair_null(j, "key_tail");
-	else
-		json_pair_text(j, "key_tail", f->key_tail);
+	add_text_or_null(j, "user", f->user);
+	add_text_or_null(j, "key_tail", f->key_tail);
 	add_ago(j, "last_accepted_s", f, last_us);
 	json_close_object(j);
 }
@@ -174,6 +176,13 @@ static void add_sink(struct json *j, const struct facts *f, const struct sink_fa
 {
 	json_open_object(j);
 	json_pair_text(j, "name", s->name);
+	if (s->uid < 0)
+		json_pair_null(j, "uid");
+	else
+		json_pair_int(j, "uid", s->uid);
+	add_text_or_null(j, "user", s->user);
+	add_text_or_null(j, "key_tail", s->key_tail);
+	add_text_or_null(j, "key_source", s->key_source);
 	add_state(j, sink_is_paused(f, s) ? "paused" : s->state_name);
 	json_pair_seconds(j, "state_s", s->state_ms);
 	json_pair_uint(j, "waiting", s->waiting);

@@ -151,27 +151,46 @@ static uint64_t last_accepted(const struct facts *f)
 	return last;
 }
 
+static void add_key_line(struct buf *line, const struct facts *f, const char *tail,
+			 const char *user, uint64_t last_us)
+{
+	(void)buf_add_text(line, "key …"); /* errors stay in line */
+	outside_add_text(line, tail);
+	if (user[0] != '\0') {
+		(void)buf_add_text(line, " of user ");
+		outside_add_text(line, user);
+	}
+	(void)buf_add_text(line, " at ");
+	outside_add_text(line, f->base_url);
+	if (last_us != 0)
+		(void)buf_printf(line, ", last accepted %s ago", age_of(f, last_us).text);
+	else
+		(void)buf_add_text(line, ", not tried yet");
+}
+
+/* One key, or each with the sink that it is of. */
 static void add_account(struct buf *out, const struct facts *f)
 {
 	auto_buf struct buf line = {0};
-	uint64_t last_us = last_accepted(f);
+	size_t keys = 0;
 
-	if (f->key_tail[0] == '\0')
-		return;
 	buf_init(&line, LINE_MAX_BYTES);
-	(void)buf_add_text(&line, "key …");
-	outside_add_text(&line, f->key_tail);
-	if (f->user[0] != '\0') {
-		(void)buf_add_text(&line, " of user ");
-		outside_add_text(&line, f->user);
+	for (size_t i = 0; i < f->sink_count; i++)
+		keys += f->sinks[i].key_tail[0] != '\0';
+	for (size_t i = 0; i < f->sink_count && keys > 1; i++) {
+		const struct sink_facts *s = &f->sinks[i];
+
+		if (s->key_tail[0] == '\0')
+			continue;
+		outside_add_text(&line, s->title);
+		(void)buf_add_text(&line, ": ");
+		add_key_line(&line, f, s->key_tail, s->user, s->last_ok_us);
+		(void)buf_add_byte(&line, '\n');
 	}
-	(void)buf_add_text(&line, " at ");
-	outside_add_text(&line, f->base_url);
-	if (last_us != 0)
-		(void)buf_printf(&line, ", last accepted %s ago", age_of(f, last_us).text);
-	else
-		(void)buf_add_text(&line, ", not tried yet");
-	add_line(out, "account", &line);
+	if (keys < 2 && f->key_tail[0] != '\0')
+		add_key_line(&line, f, f->key_tail, f->user, last_accepted(f));
+	if (line.len > 0)
+		add_line(out, "account", &line);
 }
 
 static void add_spools(struct buf *out, const struct facts *f)
@@ -298,7 +317,7 @@ static void add_cell(struct grid *g, const struct facts *f, const struct sink_fa
 	struct word w = none;
 
 	switch (column) {
-	case COLUMN_SINK: grid_add_text(g, s->name); return;
+	case COLUMN_SINK: grid_add_text(g, s->title); return;
 	case COLUMN_STATE: grid_add_text(g, state_of(f, s)); return;
 	case COLUMN_ERROR: grid_add_text(g, error_of(f, s)); return;
 	case COLUMN_WAITING: w = word_count(s->waiting); break;

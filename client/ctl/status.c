@@ -33,6 +33,7 @@ static int get_facts(struct call *c, struct facts *ret)
 		return CODE_UNREACHABLE;
 	}
 	ret->kind = c->kind;
+	ret->asker = (int64_t)getuid();
 	if (!c->store_only)
 		memcpy(ret->control, c->place.control, sizeof(ret->control));
 	return CODE_OK;

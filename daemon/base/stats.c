@@ -16,6 +16,8 @@ int stats_init(struct stats *s)
 
 void stats_done(struct stats *s)
 {
+	while (s->sinks != NULL)
+		(void)stats_drop_sink(s, s->sinks);
 	(void)pthread_mutex_destroy(&s->lock); /* nobody uses it any more */
 }
 
@@ -161,18 +163,101 @@ const char *sink_mood_name(enum sink_mood mood)
 	return names[mood];
 }
 
-void stats_set_sink(struct stats *s, enum sink_id id, const struct sink_board *board)
+void sink_title(enum sink_id id, int64_t uid, char ret[SINK_TITLE_MAX])
+{
+	if (uid == SINK_SITE)
+		(void)snprintf(ret, SINK_TITLE_MAX, "%s", sink_name(id)); /* short names */
+	else
+		(void)snprintf(ret, SINK_TITLE_MAX, "%s:%lld", sink_name(id), (long long)uid);
+}
+
+static bool is_before(const struct sink_stats *a, const struct sink_stats *b)
+{
+	return a->id != b->id ? a->id < b->id : a->uid < b->uid;
+}
+
+struct sink_stats *stats_add_sink(struct stats *s, enum sink_id id, int64_t uid)
+{
+	struct sink_stats *sink = mem_zalloc(sizeof(*sink));
+	struct sink_stats **at = &s->sinks;
+
+	if (sink == NULL)
+		return NULL;
+	sink->id = id;
+	sink->uid = uid;
+	(void)pthread_mutex_lock(&s->lock);
+	while (*at != NULL && is_before(*at, sink))
+		at = &(*at)->next;
+	sink->next = *at;
+	*at = sink;
+	(void)pthread_mutex_unlock(&s->lock);
+	return sink;
+}
+
+struct sink_stats *stats_drop_sink(struct stats *s, struct sink_stats *sink)
+{
+	struct sink_stats **at = &s->sinks;
+
+	if (sink == NULL)
+		return NULL;
+	(void)pthread_mutex_lock(&s->lock);
+	while (*at != sink)
+		at = &(*at)->next;
+	*at = sink->next;
+	(void)pthread_mutex_unlock(&s->lock);
+	return mem_free(sink);
+}
+
+void stats_set_sink(struct stats *s, struct sink_stats *sink, const struct sink_board *board)
 {
 	(void)pthread_mutex_lock(&s->lock);
-	s->sinks[id] = *board;
+	sink->board = *board;
 	(void)pthread_mutex_unlock(&s->lock);
+}
+
+void stats_each_sink(struct stats *s, void (*on_sink)(void *arg, const struct sink_stats *sink),
+		     void *arg)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	for (const struct sink_stats *sink = s->sinks; sink != NULL; sink = sink->next)
+		on_sink(arg, sink);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+/* Rising from nothing to tell to what a person has to do something about. */
+static int gravity(enum sink_mood mood)
+{
+	static const int gravities[MOOD_COUNT] = {
+		[MOOD_STORED_ONLY] = 0, [MOOD_UNTRIED] = 1,      [MOOD_OK] = 2,
+		[MOOD_PAUSED] = 3,      [MOOD_RATE_LIMITED] = 4, [MOOD_SERVER_ERROR] = 5,
+		[MOOD_LINK_DOWN] = 6,   [MOOD_NO_KEY] = 7,       [MOOD_REFUSED_KEY] = 8,
+	};
+
+	return gravities[mood];
 }
 
 void stats_get_sink(struct stats *s, enum sink_id id, struct sink_board *ret)
 {
+	bool is_found = false;
+
 	(void)pthread_mutex_lock(&s->lock);
-	*ret = s->sinks[id];
+	for (const struct sink_stats *sink = s->sinks; sink != NULL; sink = sink->next) {
+		const struct sink_board *b = &sink->board;
+		unsigned in_flight = is_found ? ret->in_flight + b->in_flight : b->in_flight;
+		unsigned tries = is_found ? ret->tries + b->tries : b->tries;
+
+		if (sink->id != id || (is_found && ret->in_use && !b->in_use))
+			continue;
+		if (!is_found || (b->in_use && !ret->in_use) ||
+		    gravity(b->mood) > gravity(ret->mood))
+			*ret = *b;
+		ret->in_flight = in_flight;
+		ret->tries = tries;
+		is_found = true;
+	}
 	(void)pthread_mutex_unlock(&s->lock);
+	if (!is_found)
+		*ret = (struct sink_board){.mood = MOOD_STORED_ONLY};
 }
 
 void stats_set_store_fault(struct stats *s, const char *text)

@@ -79,7 +79,15 @@ enum sink_mood {
 const char *sink_name(enum sink_id id);
 const char *sink_mood_name(enum sink_mood mood);
 
+enum {
+	SINK_SITE = -1, /* in place of a uid: the site's key */
+	SINK_TITLE_MAX = 32
+};
+/* What the store and wbxctl call a sink: "models" under the site's key, else "models:1001". */
+void sink_title(enum sink_id id, int64_t uid, char ret[SINK_TITLE_MAX]);
+
 struct sink_board {
+	bool in_use; /* somebody has runs for it */
 	enum sink_mood mood;
 	uint64_t since_ms; /* in this mood */
 	uint64_t next_try_ms;
@@ -92,6 +100,17 @@ struct sink_board {
 	char last_error[160];    /* of the last failure, words for people */
 	char user[64];           /* whom the key belongs to */
 	char key_tail[8];        /* last four characters of the key */
+	char source[64];         /* where the key was found; may be cut */
+};
+
+/* One sink under one key. Added, written and dropped by the sender, read by anybody. */
+struct sink_stats {
+	struct sink_stats *next;
+	enum sink_id id;
+	int64_t uid;      /* whose key, or SINK_SITE */
+	struct rate sent; /* records confirmed */
+	struct rate retries;
+	struct sink_board board; /* under the lock of stats */
 };
 
 /* How much room the store has; written by the store thread. */
@@ -111,14 +130,12 @@ struct stats {
 	struct rate records;          /* writer: loop */
 	struct rate record_bytes;
 	struct rate refused;
-	struct latency ack;           /* arrival of a record to its ack; writer: loop */
-	struct rate sent[SINK_COUNT]; /* records confirmed; writer: sender */
-	struct rate retries[SINK_COUNT];
+	struct latency ack;             /* arrival of a record to its ack; writer: loop */
 	_Atomic uint64_t loop_beat_ms;  /* when the loop last turned */
 	_Atomic uint64_t store_beat_ms; /* when the store thread last finished a step */
 	_Atomic uint64_t store_busy_ms; /* since when it works on its present step, 0: asleep */
 	pthread_mutex_t lock;           /* of what follows */
-	struct sink_board sinks[SINK_COUNT];
+	struct sink_stats *sinks;
 	char store_fault[200]; /* why the store does not take records; empty: it does */
 	uint64_t
 		refused_since_us; /* wall time of the first refusal for want of disk, 0: none now */
@@ -132,7 +149,14 @@ void stats_add(struct stats *s, enum counter c, uint64_t n);
 void stats_sub(struct stats *s, enum counter c, uint64_t n);
 uint64_t stats_get(const struct stats *s, enum counter c);
 
-void stats_set_sink(struct stats *s, enum sink_id id, const struct sink_board *board);
+/* NULL: no memory. */
+struct sink_stats *stats_add_sink(struct stats *s, enum sink_id id, int64_t uid);
+struct sink_stats *stats_drop_sink(struct stats *s, struct sink_stats *sink);
+void stats_set_sink(struct stats *s, struct sink_stats *sink, const struct sink_board *board);
+/* Calls for each, in the order of their id and uid, under the lock: on_sink copies what it wants. */
+void stats_each_sink(struct stats *s, void (*on_sink)(void *arg, const struct sink_stats *sink),
+		     void *arg);
+/* All keys of a sink as one: the worst state of those that somebody needs, sums of their counts. */
 void stats_get_sink(struct stats *s, enum sink_id id, struct sink_board *ret);
 /* text NULL or "": healthy again. */
 void stats_set_store_fault(struct stats *s, const char *text);

@@ -3,6 +3,7 @@
 
 #include "daemon/base/mailbox.h"
 #include "daemon/base/stats.h"
+#include "proto/base/buf.h"
 #include "proto/limits.h"
 
 enum {
@@ -16,10 +17,14 @@ enum order_kind {
 	ORDER_DEAD_RETRY, /* dead letters, by number or by HTTP status, go back into the queue */
 	ORDER_DEAD_DROP,  /* ... or are given up */
 	ORDER_LATE_DROP,  /* late rows of a run are given up */
+	ORDER_KEY_SET,    /* the asker's own W&B key, for his runs */
+	ORDER_KEY_CHECK,  /* does W&B take the key of the asker's runs, and whose is it */
+	ORDER_KEY_FORGET, /* the asker's own key is deleted */
 };
 
 enum {
-	ORDER_IDS_MAX = 256
+	ORDER_IDS_MAX = 256,
+	ORDER_KEY_MAX = 1024
 };
 
 struct order {
@@ -34,8 +39,17 @@ struct order {
 	int status;                   /* of dead letters; 0: by number */
 	int64_t ids[ORDER_IDS_MAX];
 	size_t id_count;
+	char key[ORDER_KEY_MAX + 1]; /* wiped by whoever takes it, and before it is freed */
+	bool is_quick;               /* a key is kept without asking W&B about it */
 	/* out */
-	int result;     /* 0; -ENOENT nothing like that; -EPERM; -EINVAL */
-	int64_t count;  /* of what was touched */
-	char text[200]; /* why not */
+	int result;       /* 0; -ENOENT nothing like that; -EPERM; -EINVAL */
+	int64_t count;    /* of what was touched */
+	char text[200];   /* why not */
+	struct buf pairs; /* more of the answer: packed keys and values */
+	unsigned pair_count;
 };
+
+/* kind and reply_to stand, all else is empty. NULL: no memory. */
+struct order *order_new(enum order_kind kind, struct mailbox *reply_to);
+/* Overwrites the key. Returns NULL. */
+struct order *order_free(struct order *o);

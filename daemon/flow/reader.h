@@ -54,9 +54,9 @@ int reader_runs(struct reader *r, int64_t after, reader_on_run on_run, void *arg
  * of them, parked ones first, then the newest. */
 int reader_notable_runs(struct reader *r, int64_t uid, reader_on_run on_run, void *arg);
 /* Runs that are not done, or that got a record after they were: what the sender has to look after.
- * Only their numbers. */
-typedef int (*reader_on_number)(void *arg, int64_t number);
-int reader_open_runs(struct reader *r, reader_on_number on_run, void *arg);
+ * Only their numbers, and whose they are. */
+typedef int (*reader_on_open_run)(void *arg, int64_t run, uint32_t uid);
+int reader_open_runs(struct reader *r, reader_on_open_run on_run, void *arg);
 /* The planner's state as it was stored, appended to ret. -ENOENT: none yet. */
 int reader_planner(struct reader *r, int64_t run, struct buf *ret);
 /* The state as it was at some record (schema.sql, waypoint): the first behind this lsn, or at it
@@ -113,6 +113,7 @@ struct stream_info {
 	int64_t waiting_blobs;
 	int64_t waiting_blob_bytes;
 	int64_t oldest_us; /* commit time of the oldest that waits; 0: none */
+	uint32_t uid;      /* whose run it is of; not filled in by reader_stream() */
 };
 int reader_stream(struct reader *r, int64_t stream,
 		  struct stream_info *ret); /* all 0 when it has no records */
@@ -207,5 +208,6 @@ struct sink_info {
 	int64_t last_ok_us;
 	int64_t sent;
 };
-int reader_sink(struct reader *r, const char *name,
-		struct sink_info *ret); /* all 0 when nothing is known */
+/* Both: all 0 when nothing is known. The total is of all keys: "models", "models:1001" ... */
+int reader_sink(struct reader *r, const char *name, struct sink_info *ret);
+int reader_sink_total(struct reader *r, const char *name, struct sink_info *ret);

@@ -14,7 +14,8 @@
 #include <strings.h>
 
 enum {
-	QUANTUM_BYTES = 16 << 10 /* a held-back transfer goes on when it may send so much */
+	QUANTUM_BYTES = 16 << 10 /* a held-back transfer goes on when it may send so much, and then
+				    waits for its next turn when others are held back too */
 };
 
 struct transfer {
@@ -26,7 +27,10 @@ struct transfer {
 	struct buf body;
 	size_t sent; /* of body, given to curl */
 	struct limit *limit;
-	bool paused;       /* for want of tokens */
+	uint32_t owner;
+	uint64_t served;   /* which of all gifts of tokens was its last; 0: none yet */
+	bool paused;       /* for want of tokens, or because others wait for theirs */
+	size_t granted;    /* bytes that have their tokens */
 	uint64_t moved_ms; /* when a byte moved last */
 	curl_off_t moved;  /* bytes up and down by then */
 	uint64_t stall_ms;
@@ -47,6 +51,8 @@ struct http {
 	struct http_settings settings;
 	struct transfer *transfers;
 	unsigned in_flight;
+	unsigned paused; /* of them, held back */
+	uint64_t served; /* gifts of tokens so far */
 };
 
 /* --- what the answer's headers say --- */
@@ -105,6 +111,24 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
 
 /* --- sending --- */
 
+static void set_paused(struct transfer *t, bool paused)
+{
+	if (t->paused != paused)
+		t->http->paused += paused ? 1 : -1U;
+	t->paused = paused;
+}
+
+/* What it was given in its turn; or what is in the bucket, when nobody is held back. */
+static size_t may_send(struct transfer *t, size_t want)
+{
+	if (t->granted == 0 && t->http->paused == 0)
+		t->granted = limit_take_some(t->limit, want, clock_mono_ms());
+	if (want > t->granted)
+		want = t->granted;
+	t->granted -= want;
+	return want;
+}
+
 static size_t on_read(char *room, size_t size, size_t count, void *arg)
 {
 	struct transfer *t = arg;
@@ -113,9 +137,9 @@ static size_t on_read(char *room, size_t size, size_t count, void *arg)
 	if (want > size * count)
 		want = size * count;
 	if (want > 0 && t->limit != NULL) {
-		want = limit_take_some(t->limit, want, clock_mono_ms());
+		want = may_send(t, want);
 		if (want == 0) {
-			t->paused = true;
+			set_paused(t, true);
 			return CURL_READFUNC_PAUSE;
 		}
 	}
@@ -160,6 +184,7 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 
 static void transfer_free(struct transfer *t)
 {
+	set_paused(t, false);
 	if (t->easy != NULL) {
 		(void)curl_multi_remove_handle(t->http->multi, t->easy); /* it may not be in */
 		curl_easy_cleanup(t->easy);
@@ -293,6 +318,7 @@ int http_post(struct http *h, struct http_request *request)
 	t->body = request->body;
 	buf_init(&request->body, 0);
 	t->limit = request->limit;
+	t->owner = request->owner;
 	t->begun_ms = t->moved_ms = clock_mono_ms();
 	t->stall_ms = h->settings.stall_timeout_ms;
 	t->retry_after_ms = t->reset_ms = -1;
@@ -379,14 +405,50 @@ static uint64_t pause_ms(struct transfer *t, uint64_t now_ms)
 	return limit_wait_ms(t->limit, left < QUANTUM_BYTES ? (double)left : QUANTUM_BYTES, now_ms);
 }
 
+/* When this owner, with all of its transfers, was served last. */
+static uint64_t owner_served(const struct http *h, uint32_t owner)
+{
+	uint64_t last = 0;
+
+	for (const struct transfer *t = h->transfers; t != NULL; t = t->next) {
+		if (t->owner == owner && t->served > last)
+			last = t->served;
+	}
+	return last;
+}
+
+/* Whose turn it is among those that are held back: the owner, then the transfer, that was served
+ * longest ago. NULL: nobody may go on now. */
+static struct transfer *next_paused(struct http *h, uint64_t now_ms)
+{
+	struct transfer *best = NULL;
+	uint64_t best_owner = 0;
+
+	for (struct transfer *t = h->transfers; t != NULL; t = t->next) {
+		uint64_t owner = t->paused ? owner_served(h, t->owner) : 0;
+
+		if (!t->paused ||
+		    (best != NULL &&
+		     (owner > best_owner || (owner == best_owner && t->served >= best->served))))
+			continue;
+		best = t;
+		best_owner = owner;
+	}
+	return best != NULL && pause_ms(best, now_ms) == 0 ? best : NULL;
+}
+
 static void unpause(struct http *h)
 {
 	uint64_t now_ms = clock_mono_ms();
+	struct transfer *t;
 
-	for (struct transfer *t = h->transfers; t != NULL; t = t->next) {
-		if (!t->paused || pause_ms(t, now_ms) > 0)
-			continue;
-		t->paused = false;
+	while ((t = next_paused(h, now_ms)) != NULL) {
+		size_t left = t->body.len - t->sent;
+
+		t->granted = limit_take_some(t->limit, left < QUANTUM_BYTES ? left : QUANTUM_BYTES,
+					     now_ms);
+		t->served = ++h->served;
+		set_paused(t, false);
 		(void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* a failure ends the transfer */
 	}
 }

@@ -41,6 +41,7 @@ struct http_request {
 	const char *password; /* never leaves this and curl */
 	struct buf body;      /* taken */
 	struct limit *limit;  /* of bytes, borrowed while the request runs; NULL: none */
+	uint32_t owner; /* who has the limit in common with others shares it with them evenly */
 	/* Sender thread, from http_turn() alone. */
 	void (*on_answer)(void *arg, const struct http_answer *answer);
 	void *arg;

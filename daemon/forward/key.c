@@ -49,8 +49,7 @@ static bool is_key_char(char c)
 	       c == '_' || c == '-';
 }
 
-/* Takes the text without the white space around it. 0; -ENOENT: empty; -EINVAL: not a key. */
-static int take_key(struct key *ret, const char *text, size_t len)
+int key_take(struct key *ret, const char *text, size_t len)
 {
 	while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL)
 		len--;
@@ -114,7 +113,7 @@ static int from_file(struct key *ret, const char *path, char *room, char ret_err
 		return say(ret_error, path,
 			   "cannot be read by the daemon's user (systemd hands it over at a "
 			   "restart)");
-	r = take_key(ret, room, len);
+	r = key_take(ret, room, len);
 	return r == -EINVAL ? say(ret_error, path, not_a_key) : r;
 }
 
@@ -132,13 +131,13 @@ static int from_credential(struct key *ret, char *room, char ret_error[256])
 	if (r < 0)
 		return -ENOENT;
 	(void)snprintf(ret->source, sizeof(ret->source), "the credential wandb-api-key");
-	r = take_key(ret, room, len);
+	r = key_take(ret, room, len);
 	return r == -EINVAL ? say(ret_error, ret->source, not_a_key) : r;
 }
 
 static int from_variable(struct key *ret, char ret_error[256])
 {
-	int r = take_key(ret, from_environment, strlen(from_environment));
+	int r = key_take(ret, from_environment, strlen(from_environment));
 
 	(void)snprintf(ret->source, sizeof(ret->source), "$WANDB_API_KEY");
 	return r == -EINVAL ? say(ret_error, ret->source, not_a_key) : r;
@@ -219,7 +218,7 @@ static int from_netrc(struct key *ret, const char *base_url, char *room)
 	/* NOLINTNEXTLINE(readability-suspicious-call-argument): its own text, another's room */
 	r = key_from_netrc(text, room, machine);
 	if (r == 0)
-		r = take_key(ret, text, strlen(text));
+		r = key_take(ret, text, strlen(text));
 	explicit_bzero(text, sizeof(text));
 	(void)snprintf(ret->source, sizeof(ret->source), "%s", path);
 	return r < 0 ? -ENOENT : 0;

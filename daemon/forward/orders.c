@@ -1,8 +1,10 @@
 /* See orders.h. */
 #include "daemon/forward/orders.h"
 
+#include "daemon/base/log.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "proto/pack.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -59,6 +61,17 @@ static void flush(const struct order_context *c, struct order *o)
 	give_back(o, 0);
 }
 
+/* Of the sinks that are the asker's business: the site's wait for whoever steers all. */
+static void end_waits(const struct order_context *c, const struct order *o)
+{
+	for (size_t i = 0; i < c->sinks->count; i++) {
+		struct sink *sink = c->sinks->list[i];
+
+		if (o->is_admin || sink->uid == (int64_t)o->uid)
+			sink_retry(sink, clock_mono_ms());
+	}
+}
+
 static void retry(const struct order_context *c, struct order *o)
 {
 	if (o->sink == SINK_ARTIFACTS || o->sink == SINK_WEAVE) {
@@ -67,7 +80,7 @@ static void retry(const struct order_context *c, struct order *o)
 		return;
 	}
 	if (!o->has_run)
-		sink_retry(c->sink, clock_mono_ms());
+		end_waits(c, o);
 	o->count = each_run(c, o, models_run_retry);
 	if (o->has_run && o->count == 0) {
 		say(o, "no run of that name is open: it is done, or was never here");
@@ -80,10 +93,10 @@ static void retry(const struct order_context *c, struct order *o)
 static void take_pauses(const struct order_context *c, struct order *o)
 {
 	struct sink_info info;
-	int r = reader_sink(c->reader, sink_name(c->sink->id), &info);
+	int r = reader_sink(c->reader, sink_name(SINK_MODELS), &info);
 
 	if (r == 0)
-		sink_pause(c->sink, info.paused_until_us, clock_mono_ms());
+		sinks_pause(c->sinks, info.paused_until_us, clock_mono_ms());
 	o->count = 1;
 	give_back(o, r);
 }
@@ -262,6 +275,121 @@ void order_is_stored(struct changes *list)
 	(void)mem_free(oc);
 }
 
+/* --- keys --- */
+
+/* What is known of the key; the answer of key_set and key_check. */
+static void say_key(struct order *o, const struct sink *sink)
+{
+	const struct sink_board *b = &sink->board;
+	const char *state = sink->gate == GATE_NO_KEY    ? "none"
+			    : sink->gate == GATE_OPEN    ? "accepted"
+			    : sink->key_is_refused       ? "refused"
+			    : sink->paused_until_us != 0 ? "paused"
+							 : "unreachable";
+	struct pack p;
+
+	pack_init(&p, &o->pairs);
+	pack_pair_text(&p, "state", state);
+	pack_pair_text(&p, "owner", sink->uid == SINK_SITE ? "site" : "user");
+	pack_pair_text(&p, "source", b->source);
+	pack_pair_text(&p, "tail", b->key_tail);
+	pack_pair_text(&p, "user", b->user);
+	pack_pair_text(&p, "entity", sink->entity);
+	pack_pair_text(&p, "error", sink->gate == GATE_OPEN ? "" : b->last_error);
+	o->pair_count = 7;
+	o->count = 1;
+}
+
+/* Of the key that runs of the asker go out under. */
+static void key_check(const struct order_context *c, struct order *o)
+{
+	uint64_t now_ms = clock_mono_ms();
+	struct sink *sink = sinks_of(c->sinks, o->uid, now_ms);
+
+	if (sink == NULL) {
+		give_back(o, -ENOMEM);
+	} else if (sink_ask(sink, now_ms)) {
+		o->mail.next = sink->checks;
+		sink->checks = &o->mail;
+	} else {
+		say_key(o, sink);
+		give_back(o, 0);
+	}
+}
+
+static struct order *next_check(struct sink *sink)
+{
+	struct mail *mail = sink->checks;
+
+	if (mail == NULL)
+		return NULL;
+	sink->checks = mail->next;
+	mail->next = NULL;
+	return container_of(mail, struct order, mail);
+}
+
+void orders_on_asked(struct sink *sink)
+{
+	struct order *o;
+
+	while ((o = next_check(sink)) != NULL) {
+		say_key(o, sink);
+		give_back(o, 0);
+	}
+}
+
+/* Another key may do what the one before could not: parked runs of the asker begin again. */
+static void key_changed(const struct order_context *c, struct order *o)
+{
+	sinks_look(c->sinks, o->uid, clock_mono_ms());
+	for (size_t i = 0; i < c->run_count; i++) {
+		if (models_run_user(c->runs[i])->uid == o->uid)
+			models_run_retry(c->runs[i]);
+	}
+}
+
+static void key_set(const struct order_context *c, struct order *o)
+{
+	struct key key = {.text = ""};
+	int r = key_take(&key, o->key, strlen(o->key));
+
+	explicit_bzero(o->key, sizeof(o->key));
+	if (r < 0) {
+		say(o, "that is no API key: 20 letters, digits, _ and - or more");
+		give_back(o, -EINVAL);
+		return;
+	}
+	r = key_keep(&key, c->keys_dir, o->uid);
+	key_forget(&key);
+	if (r < 0) {
+		(void)snprintf(o->text, sizeof(o->text), "the key cannot be kept: %s",
+			       strerror(-r));
+		give_back(o, r == -ENOENT ? -EIO : r);
+		return;
+	}
+	log_info("sender", "uid=%u handed over a key", o->uid);
+	key_changed(c, o);
+	o->count = 1;
+	if (o->is_quick)
+		give_back(o, 0);
+	else
+		key_check(c, o);
+}
+
+static void key_drop(const struct order_context *c, struct order *o)
+{
+	int r = key_remove(c->keys_dir, o->uid);
+
+	if (r == -ENOENT)
+		say(o, "you have handed over no key");
+	else if (r == 0)
+		log_info("sender", "uid=%u took his key back", o->uid);
+	if (r == 0)
+		key_changed(c, o);
+	o->count = r == 0;
+	give_back(o, r);
+}
+
 /* --- all --- */
 
 void order_refuse(struct order *o)
@@ -270,9 +398,22 @@ void order_refuse(struct order *o)
 	give_back(o, -EINVAL);
 }
 
+void orders_refuse_checks(struct sink *sink)
+{
+	struct order *o;
+
+	while ((o = next_check(sink)) != NULL)
+		order_refuse(o);
+}
+
+static bool needs_store(enum order_kind kind)
+{
+	return kind != ORDER_KEY_CHECK && kind != ORDER_KEY_FORGET && kind != ORDER_KEY_SET;
+}
+
 void order_carry_out(const struct order_context *c, struct order *o)
 {
-	if (c->reader == NULL) {
+	if (c->reader == NULL && needs_store(o->kind)) {
 		say(o, "the store cannot be read now; the daemon's log says why");
 		give_back(o, -EAGAIN);
 		return;
@@ -284,5 +425,8 @@ void order_carry_out(const struct order_context *c, struct order *o)
 	case ORDER_DEAD_RETRY:
 	case ORDER_DEAD_DROP:
 	case ORDER_LATE_DROP: change_letters(c, o); return;
+	case ORDER_KEY_SET: key_set(c, o); return;
+	case ORDER_KEY_CHECK: key_check(c, o); return;
+	case ORDER_KEY_FORGET: key_drop(c, o); return;
 	}
 }

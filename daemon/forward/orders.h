@@ -7,7 +7,8 @@
 
 struct order_context {
 	struct reader *reader; /* NULL: the store cannot be read now */
-	struct sink *sink;
+	struct sinks *sinks;
+	const char *keys_dir; /* of users */
 	struct mailbox *store;
 	struct mailbox *replies;
 	struct models_run **runs; /* by number, rising */
@@ -18,5 +19,8 @@ struct order_context {
  * changes that it needs. */
 void order_carry_out(const struct order_context *c, struct order *o);
 void order_is_stored(struct changes *list);
+/* W&B has said whose the key of this sink is, or cannot be asked now: those who wait hear it. */
+void orders_on_asked(struct sink *sink);
 /* The daemon stops. */
 void order_refuse(struct order *o);
+void orders_refuse_checks(struct sink *sink);

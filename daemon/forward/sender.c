@@ -6,12 +6,14 @@
 #include "daemon/base/thread.h"
 #include "daemon/forward/models/run.h"
 #include "daemon/forward/orders.h"
+#include "daemon/forward/turns.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +22,7 @@ enum {
 	BACKLOG_MS = 10000, /* between counts of everything that waits */
 	READER_RETRY_MS = 1000,
 	RUNS_LOADED_MAX = 96, /* runs with their state in memory; the others take turns */
+	ROUND_MS = 20,        /* of work on runs, before mails and answers are looked at again */
 };
 
 struct sender {
@@ -27,14 +30,17 @@ struct sender {
 	struct sender_neighbours neighbours;
 	struct thread thread;
 	struct mailbox box;
+	char keys_dir[SENDER_TEXT_MAX + 8];
 	struct reader *reader;
 	struct http *http;
-	struct sink models;
+	struct sinks sinks;
 	struct run_host host;
 	struct models_run **runs; /* by number, rising */
 	size_t run_count;
 	size_t run_cap;
-	size_t first_turn; /* which run begins, so that none is always last */
+	struct turn *turns; /* room for the runs that are due, as many as there are runs */
+	size_t turn_cap;
+	size_t first_unload; /* which run gives its state's memory back first */
 	uint64_t next_look_ms;
 	uint64_t next_count_ms;
 	uint64_t next_reader_ms;
@@ -64,16 +70,37 @@ static size_t place_of(const struct sender *s, int64_t id)
 	return low;
 }
 
-static int on_open_run(void *arg, int64_t id)
+static struct models_run *new_run(struct sender *s, int64_t id, uint32_t uid)
+{
+	struct user *user = sinks_join(&s->sinks, uid, clock_mono_ms());
+	struct models_run *run = user == NULL ? NULL : models_run_new(&s->host, id, user);
+
+	if (run == NULL && user != NULL)
+		sinks_leave(&s->sinks, user);
+	return run;
+}
+
+static struct models_run *free_run(struct sender *s, struct models_run *run)
+{
+	struct user *user = models_run_user(run);
+
+	(void)models_run_free(run);
+	sinks_leave(&s->sinks, user);
+	return NULL;
+}
+
+static int on_open_run(void *arg, int64_t id, uint32_t uid)
 {
 	struct sender *s = arg;
 	size_t at = place_of(s, id);
-	struct models_run *run;
+	struct models_run *run = NULL;
 
 	if (at < s->run_count && models_run_id(s->runs[at]) == id)
 		return 0;
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
-	run = mem_room(s->runs, s->run_count, s->run_cap) < 0 ? NULL : models_run_new(&s->host, id);
+	if (mem_room(s->runs, s->run_count, s->run_cap) == 0 &&
+	    mem_room(s->turns, s->run_count, s->turn_cap) == 0)
+		run = new_run(s, id, uid);
 	if (run == NULL)
 		return -ENOMEM; /* the next look tries again */
 	memmove(s->runs + at + 1, s->runs + at, (s->run_count - at) * sizeof(struct models_run *));
@@ -90,7 +117,7 @@ static bool drop_done_runs(struct sender *s)
 
 	for (size_t i = 0; i < s->run_count; i++) {
 		if (models_run_is_done(s->runs[i])) {
-			(void)models_run_free(s->runs[i]);
+			(void)free_run(s, s->runs[i]);
 		} else {
 			s->runs[kept++] = s->runs[i];
 		}
@@ -104,32 +131,64 @@ static bool drop_done_runs(struct sender *s)
 static void make_room(struct sender *s)
 {
 	for (size_t i = 0; s->host.loaded >= RUNS_LOADED_MAX && i < s->run_count; i++) {
-		struct models_run *run = s->runs[(s->first_turn + i) % s->run_count];
+		struct models_run *run = s->runs[(s->first_unload + i) % s->run_count];
 
 		if (models_run_is_loaded(run) && !models_run_is_away(run))
 			models_run_unload(run);
 	}
 }
 
+static void show_in_flight(struct sender *s)
+{
+	for (size_t i = 0; i < s->run_count; i++)
+		models_run_user(s->runs[i])->sink->records += models_run_in_flight(s->runs[i]);
+	for (size_t i = 0; i < s->sinks.count; i++) {
+		sink_show_in_flight(s->sinks.list[i], s->sinks.list[i]->records);
+		s->sinks.list[i]->records = 0;
+	}
+}
+
+static size_t due_runs(struct sender *s, uint64_t now_ms, uint64_t *ret_next_ms)
+{
+	size_t count = 0;
+
+	*ret_next_ms = UINT64_MAX;
+	for (size_t i = 0; i < s->run_count; i++) {
+		uint64_t run_ms = models_run_next_ms(s->runs[i]);
+
+		if (run_ms <= now_ms)
+			s->turns[count++] = (struct turn){.run = s->runs[i]};
+		else if (run_ms < *ret_next_ms)
+			*ret_next_ms = run_ms;
+	}
+	return count;
+}
+
+/* Those that are due, fairly among users (turns.h), a few ms of them. */
 static uint64_t turn_runs(struct sender *s, uint64_t now_ms)
 {
-	uint64_t next_ms = UINT64_MAX;
-	unsigned in_flight = 0;
+	uint64_t next_ms;
+	size_t count;
 
 	if (s->reader == NULL)
-		return next_ms;
-	s->first_turn = s->run_count == 0 ? 0 : (s->first_turn + 1) % s->run_count;
-	for (size_t i = 0; i < s->run_count; i++) {
-		struct models_run *run = s->runs[(s->first_turn + i) % s->run_count];
+		return UINT64_MAX;
+	count = due_runs(s, now_ms, &next_ms);
+	turns_order(s->turns, count);
+	s->first_unload = s->run_count == 0 ? 0 : (s->first_unload + 1) % s->run_count;
+	for (size_t i = 0; i < count; i++) {
+		struct models_run *run = s->turns[i].run;
 		uint64_t run_ms;
 
+		if (i > 0 && clock_mono_ms() >= now_ms + ROUND_MS) {
+			next_ms = now_ms;
+			break;
+		}
 		if (!models_run_is_loaded(run))
 			make_room(s);
 		run_ms = models_run_turn(run, now_ms);
 		next_ms = run_ms < next_ms ? run_ms : next_ms;
-		in_flight += models_run_in_flight(run);
 	}
-	sink_show_in_flight(&s->models, in_flight);
+	show_in_flight(s);
 	if (!drop_done_runs(s))
 		return next_ms;
 	s->next_look_ms = 0; /* they may have been opened again meanwhile */
@@ -144,7 +203,15 @@ static void wake_runs(struct sender *s)
 
 static void on_gate_open(void *arg)
 {
-	wake_runs(arg);
+	struct sender *s = arg;
+
+	wake_runs(s);
+}
+
+static void on_asked(void *arg, struct sink *sink)
+{
+	(void)arg; /* the sink has the orders that wait */
+	orders_on_asked(sink);
 }
 
 /* --- the store --- */
@@ -165,8 +232,8 @@ static void open_reader(struct sender *s, uint64_t now_ms)
 	}
 	s->host.reader = s->reader;
 	s->next_look_ms = 0;
-	if (reader_sink(s->reader, sink_name(s->models.id), &info) == 0)
-		sink_pause(&s->models, info.paused_until_us, now_ms);
+	if (reader_sink(s->reader, sink_name(SINK_MODELS), &info) == 0)
+		sinks_pause(&s->sinks, info.paused_until_us, now_ms);
 }
 
 /* Which runs there are, and that those we know may have more. */
@@ -223,8 +290,8 @@ static void take_settings(struct sender *s)
 	const struct sink_settings sink = {
 		.base_url = c->base_url,
 		.key_file = c->key_file,
+		.keys_dir = s->keys_dir,
 		.requests_per_s = c->requests_per_s,
-		.bytes_per_s = c->bytes_per_s,
 		.backoff_max_ms = c->backoff_max_ms,
 		.body_max = c->body_max,
 	};
@@ -234,7 +301,7 @@ static void take_settings(struct sender *s)
 	s->host.interval_ms = c->interval_ms;
 	s->host.heartbeat_ms = c->heartbeat_ms;
 	s->host.merge_max_us = c->merge_max_us;
-	sink_set(&s->models, &sink, clock_mono_ms());
+	sinks_set(&s->sinks, &sink, c->bytes_per_s, clock_mono_ms());
 }
 
 int sender_reload(struct sender *s, const struct sender_settings *settings)
@@ -275,7 +342,8 @@ static void take_order(struct sender *s, struct order *o)
 {
 	struct order_context c = {
 		.reader = s->reader,
-		.sink = &s->models,
+		.sinks = &s->sinks,
+		.keys_dir = s->keys_dir,
 		.store = s->neighbours.store_changes,
 		.replies = &s->box,
 		.runs = s->runs,
@@ -340,7 +408,7 @@ static void sender_main(void *arg)
 		take_mails(s);
 		take_fresh(s);
 		http_turn(s->http);
-		next_ms = sink_turn(&s->models, now_ms);
+		next_ms = sinks_turn(&s->sinks, now_ms);
 		next_ms = earlier(next_ms, look(s, now_ms));
 		next_ms = earlier(next_ms, turn_runs(s, now_ms));
 		next_ms = earlier(next_ms, count_backlog(s, now_ms));
@@ -369,12 +437,36 @@ struct mailbox *sender_box(struct sender *s)
 	return &s->box;
 }
 
-static void show_other_sinks(struct stats *stats)
+static int show_other_sinks(struct stats *stats)
 {
-	const struct sink_board stored_only = {.mood = MOOD_STORED_ONLY};
+	static const enum sink_id ids[] = {SINK_ARTIFACTS, SINK_WEAVE};
+	const struct sink_board stored_only = {.mood = MOOD_STORED_ONLY, .in_use = true};
 
-	stats_set_sink(stats, SINK_ARTIFACTS, &stored_only);
-	stats_set_sink(stats, SINK_WEAVE, &stored_only);
+	for (size_t i = 0; i < array_len(ids); i++) {
+		struct sink_stats *shown = stats_add_sink(stats, ids[i], SINK_SITE);
+
+		if (shown == NULL)
+			return -ENOMEM;
+		stats_set_sink(stats, shown, &stored_only);
+	}
+	return 0;
+}
+
+static int init_sinks(struct sender *s)
+{
+	const struct sink_pool pool = {
+		.http = s->http,
+		.stats = s->neighbours.stats,
+		.on_open = on_gate_open,
+		.on_asked = on_asked,
+		.arg = s,
+	};
+	int n = snprintf(s->keys_dir, sizeof(s->keys_dir), "%s/keys", s->neighbours.store_dir);
+	int r = n < 0 || (size_t)n >= sizeof(s->keys_dir) ? -ENAMETOOLONG : 0;
+
+	if (r == 0)
+		r = sinks_init(&s->sinks, &pool);
+	return r == 0 ? show_other_sinks(s->neighbours.stats) : r;
 }
 
 int sender_start(struct sender **ret, const struct sender_settings *settings,
@@ -392,19 +484,17 @@ int sender_start(struct sender **ret, const struct sender_settings *settings,
 	r = http_new(&s->http, &none);
 	if (r == 0)
 		r = mailbox_init(&s->box, SIZE_MAX, on_mail, s);
+	if (r == 0)
+		r = init_sinks(s);
 	if (r == 0) {
-		sink_init(&s->models, SINK_MODELS, s->http, neighbours->stats);
-		s->models.on_open = on_gate_open;
-		s->models.arg = s;
-		s->host.sink = &s->models;
 		s->host.store = neighbours->store_changes;
 		s->host.worker = neighbours->worker;
 		s->host.replies = &s->box;
-		show_other_sinks(neighbours->stats);
 		r = thread_start(&s->thread, "wbx-sender", sender_main, s);
 	}
 	if (r < 0) {
 		s->http = http_free(s->http);
+		sinks_done(&s->sinks);
 		(void)mem_free(s);
 		return r;
 	}
@@ -443,11 +533,14 @@ struct sender *sender_free(struct sender *s)
 	if (s == NULL)
 		return NULL;
 	drop_mails(s);
+	for (size_t i = 0; i < s->sinks.count; i++)
+		orders_refuse_checks(s->sinks.list[i]);
 	for (size_t i = 0; i < s->run_count; i++)
-		(void)models_run_free(s->runs[i]);
+		(void)free_run(s, s->runs[i]);
 	(void)mem_free(s->runs);
-	sink_done(&s->models);
+	(void)mem_free(s->turns);
 	s->http = http_free(s->http);
+	sinks_done(&s->sinks);
 	mailbox_done(&s->box);
 	(void)mem_free(s->fresh);
 	(void)pthread_mutex_destroy(&s->lock); /* nobody holds it */

@@ -1,4 +1,4 @@
-/* The way to one service under one key: whether anything may be sent now, with which key, and what
+/* The way to one service under one key, the site's or a user's own: whether anything may be sent now, with which key, and what
  * the answers say about the way itself. Every request goes through here. Sender thread only.
  *
  *   NO_KEY ──a key is found──▶ ASK ──"who am I" is answered──▶ OPEN
@@ -29,21 +29,38 @@ enum {
 };
 
 struct sink_settings {
-	const char *base_url; /* borrowed, as all texts */
-	const char *key_file;
+	const char *base_url;  /* borrowed, as all texts */
+	const char *key_file;  /* of the site's key */
+	const char *keys_dir;  /* of keys of users */
 	double requests_per_s; /* 0: no limit */
-	double bytes_per_s;    /* 0: no limit */
 	uint64_t backoff_max_ms;
 	uint64_t body_max;
 };
 
 struct sink;
-typedef void (*sink_on_answer)(void *arg, const struct http_answer *answer);
+/* sink: the one that it was sent through. */
+typedef void (*sink_on_answer)(void *arg, struct sink *sink, const struct http_answer *answer);
+
+/* What all sinks have together. */
+struct sink_pool {
+	struct http *http;
+	struct stats *stats;
+	struct limit bytes; /* of bodies; of all keys */
+	size_t body_bytes;  /* in flight */
+	size_t users;       /* that have runs: of several, none may use everything */
+	bool is_crowded;    /* somebody had to wait for room */
+	/* A gate opened, a doubt was settled, or there is room again. */
+	void (*on_open)(void *arg);
+	/* Who the key of this sink belongs to was asked, and there is an answer, or none to be had. */
+	void (*on_asked)(void *arg, struct sink *sink);
+	void *arg;
+};
 
 /* A request in flight. */
 struct sink_post {
 	struct sink *sink;
 	bool used;
+	uint32_t uid; /* whose */
 	size_t bytes; /* of its body */
 	sink_on_answer on_answer;
 	void *arg;
@@ -51,9 +68,10 @@ struct sink_post {
 
 struct sink {
 	enum sink_id id;
-	struct http *http;
+	int64_t uid; /* whose key: SINK_SITE, or a user's own */
+	char title[SINK_TITLE_MAX];
+	struct sink_pool *pool;
 	struct sink_settings settings;
-	struct stats *stats;
 	struct rng jitter;
 	enum gate gate;
 	struct key key;
@@ -65,43 +83,48 @@ struct sink {
 	uint64_t next_ask_ms;
 	uint64_t next_look_ms; /* for a key */
 	struct limit requests;
-	struct limit bytes;
 	struct sink_post posts[SINK_SLOTS + 1]; /* one is for asking */
 	unsigned in_flight;
-	size_t body_bytes;       /* in flight */
 	double rate;             /* bytes per s that bodies went at lately; 0: not measured */
 	double most_remaining;   /* largest RateLimit-Remaining seen */
 	int64_t paused_until_us; /* 0: not, -1: for good */
 	struct sink_board board;
-	void (*on_open)(
-		void *arg); /* the gate opened, a doubt was settled, or there is room again */
-	bool is_crowded;    /* somebody had to wait for room */
-	void *arg;
+	struct sink_stats *shown;
+	unsigned records;    /* in flight, being counted */
+	struct mail *checks; /* of those who want to know about the key; see sinks.h */
 };
 
-void sink_init(struct sink *s, enum sink_id id, struct http *http, struct stats *stats);
-void sink_done(struct sink *s);
+/* NULL: no memory. */
+struct sink *sink_new(enum sink_id id, int64_t uid, struct sink_pool *pool);
+/* Not while requests of it are in flight, unless http is gone already. Returns NULL. */
+struct sink *sink_free(struct sink *s);
 /* Takes settings, also later; looks for the key anew. */
 void sink_set(struct sink *s, const struct sink_settings *settings, uint64_t now_ms);
 void sink_pause(struct sink *s, int64_t until_us, uint64_t now_ms);
 /* An operator says: try now. */
 void sink_retry(struct sink *s, uint64_t now_ms);
+/* The key may be another: looks at once. */
+void sink_look(struct sink *s, uint64_t now_ms);
+/* Asks whose the key is, though it seems to work. False: nothing can be asked now. */
+bool sink_ask(struct sink *s, uint64_t now_ms);
+/* Whether anybody has runs for it: what is in no use is not shown. */
+void sink_show_use(struct sink *s, bool in_use);
 
 /* Does what is due. Returns when it wants to be called again. */
 uint64_t sink_turn(struct sink *s, uint64_t now_ms);
 
-/* May a request with about so many bytes go out? 0: yes, a place and a token are taken for the
- * sink_post() that follows; else: ask again after so many ms (UINT64_MAX: when on_open() says so,
- * or a request ended). */
-uint64_t sink_admit(struct sink *s, uint64_t now_ms);
-/* How many bytes of lines a body should have now, at most. */
-size_t sink_body_target(const struct sink *s);
+/* May a request of this user go out? 0: yes, a place and a token are taken for the sink_post() that
+ * follows; else: ask again after so many ms (UINT64_MAX: when on_open() says so, or a request
+ * ended). */
+uint64_t sink_admit(struct sink *s, uint32_t uid, uint64_t now_ms);
+/* How many bytes of lines a body of this user should have now, at most. */
+size_t sink_body_target(const struct sink *s, uint32_t uid);
 
 /* Gives the place back: there will be no sink_post(). */
 void sink_cancel(struct sink *s);
 /* Sends after sink_admit() said yes. body is taken. 0, or -ENOMEM: no answer will come. */
-int sink_post(struct sink *s, const char *url, struct buf *body, sink_on_answer on_answer,
-	      void *arg);
+int sink_post(struct sink *s, uint32_t uid, const char *url, struct buf *body,
+	      sink_on_answer on_answer, void *arg);
 /* Judges an answer: fills what it says into facts, notes what it says about the way. */
 struct retry_verdict sink_judge(struct sink *s, const struct http_answer *answer,
 				struct retry_facts *facts, uint64_t now_ms);

@@ -90,7 +90,7 @@ static void maybe_free(struct asker *a)
 		a->next->prev = a->prev;
 	a->control->count--;
 	a->query = query_free(a->query);
-	a->order = mem_free(a->order);
+	a->order = order_free(a->order);
 	a->changes = changes_free(a->changes);
 	buf_done(&a->in);
 	buf_done(&a->out);
@@ -120,7 +120,7 @@ static void take_requests(struct asker *a);
 static void forget_request(struct asker *a)
 {
 	a->query = query_free(a->query);
-	a->order = mem_free(a->order);
+	a->order = order_free(a->order);
 	a->changes = changes_free(a->changes);
 }
 
@@ -214,10 +214,13 @@ void control_on_commit(struct control *c)
 	}
 }
 
-static void answer_result(struct asker *a, int result, int64_t count, const char *text)
+static const struct packed_pairs no_pairs = {.count = 0};
+
+static void answer_result(struct asker *a, int result, int64_t count, const char *text,
+			  const struct packed_pairs *pairs)
 {
 	switch (result) {
-	case 0: answer_done(&a->out, a->id, count); break;
+	case 0: answer_done_with(&a->out, a->id, count, pairs); break;
 	case -ENOENT:
 		answer_error(&a->out, a->id, "not_found",
 			     text[0] != '\0' ? text : "there is nothing of that name");
@@ -232,6 +235,14 @@ static void answer_result(struct asker *a, int result, int64_t count, const char
 		break;
 	}
 	send_out(a);
+}
+
+static void answer_order(struct asker *a, const struct order *o)
+{
+	const struct packed_pairs pairs = {.bytes = buf_span(&o->pairs), .count = o->pair_count};
+
+	answer_result(a, o->pairs.error != 0 ? o->pairs.error : o->result, o->count, o->text,
+		      &pairs);
 }
 
 static struct asker *find_working(const struct control *c, const struct order *o,
@@ -250,7 +261,7 @@ void control_on_order(struct control *c, struct order *o)
 
 	assert(a != NULL); /* an asker outlives its order */
 	if (is_back(a))
-		answer_result(a, o->result, o->count, o->text);
+		answer_order(a, o);
 }
 
 /* --- requests --- */
@@ -285,6 +296,16 @@ static void take_ids(struct order *o, struct mp args)
 	}
 }
 
+/* One that is longer than any is left out, and refused as none. */
+static void take_key(struct order *o, struct mp args)
+{
+	struct span key = mp_get_str(args, "key");
+
+	if (key.at != NULL && key.len <= ORDER_KEY_MAX)
+		memcpy(o->key, key.at, key.len);
+	o->is_quick = mp_get_bool(args, "quick", false);
+}
+
 static void post_order(struct asker *a, enum order_kind kind, struct mp args)
 {
 	struct span run = mp_get_str(args, "run");
@@ -295,14 +316,11 @@ static void post_order(struct asker *a, enum order_kind kind, struct mp args)
 		refuse(a, "no_sender", "this daemon does not send");
 		return;
 	}
-	o = mem_zalloc(sizeof(*o));
+	o = order_new(kind, a->control->settings.replies);
 	if (o == NULL) {
 		asker_close(a);
 		return;
 	}
-	o->mail.type = MAIL_ORDER;
-	o->kind = kind;
-	o->reply_to = a->control->settings.replies;
 	o->uid = a->uid;
 	o->is_admin = a->is_admin;
 	o->sink = sink_of(sink);
@@ -312,6 +330,7 @@ static void post_order(struct asker *a, enum order_kind kind, struct mp args)
 		(void)snprintf(o->run, sizeof(o->run), "%.*s", (int)run.len,
 			       (const char *)run.at); /* a cut name matches nothing */
 	take_ids(o, args);
+	take_key(o, args);
 	a->order = o;
 	if (sink.at != NULL && o->sink < 0) {
 		refuse(a, "usage", "the sinks are models, artifacts and weave");
@@ -360,20 +379,17 @@ void control_on_changes(struct control *c, struct changes *list)
 		return;
 	if (result == 0 &&
 	    c->settings.sender != NULL) { /* the sender has to know before the asker does */
-		a->order = mem_zalloc(sizeof(*a->order));
+		a->order = order_new(ORDER_SINKS, c->settings.replies);
 		if (a->order == NULL) {
 			asker_close(a);
 			return;
 		}
-		*a->order = (struct order){.mail = {.type = MAIL_ORDER},
-					   .kind = ORDER_SINKS,
-					   .reply_to = c->settings.replies,
-					   .is_admin = true};
+		a->order->is_admin = true;
 		a->at_work = true;
 		(void)mailbox_post(c->settings.sender, &a->order->mail); /* never full */
 		return;
 	}
-	answer_result(a, result, 1, "");
+	answer_result(a, result, 1, "", &no_pairs);
 }
 
 static void post_query(struct asker *a, enum verb verb, struct span body)
@@ -410,7 +426,8 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 		static const enum order_kind kinds[VERB_COUNT] = {
 			[VERB_FLUSH] = ORDER_FLUSH,           [VERB_RETRY] = ORDER_RETRY,
 			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY, [VERB_DEAD_DROP] = ORDER_DEAD_DROP,
-			[VERB_LATE_DROP] = ORDER_LATE_DROP,
+			[VERB_LATE_DROP] = ORDER_LATE_DROP,   [VERB_KEY_SET] = ORDER_KEY_SET,
+			[VERB_KEY_CHECK] = ORDER_KEY_CHECK,   [VERB_KEY_FORGET] = ORDER_KEY_FORGET,
 		};
 
 		post_order(a, kinds[verb], args);
@@ -446,6 +463,7 @@ static void take_requests(struct asker *a)
 	case FRAME_READY: break;
 	}
 	take_request(a, payload);
+	explicit_bzero((void *)(uintptr_t)payload.at, payload.len); /* it may hold a key */
 	buf_drop_front(&a->in, size);
 }
 
@@ -469,6 +487,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 		asker_close(a);
 		return;
 	}
+	explicit_bzero(buffer->base, (size_t)n);
 	take_requests(a);
 }
 

@@ -154,7 +154,7 @@ static void add_disk(struct buf *out, const struct exposition *e)
 struct sinks {
 	struct sink_board board[SINK_COUNT];
 	struct sink_info stored[SINK_COUNT];
-	struct waiting waiting;
+	struct sink_waiting waiting[SINK_COUNT];
 };
 
 static void add_moods(struct buf *out, const struct sinks *sinks)
@@ -180,7 +180,7 @@ static void add_moods(struct buf *out, const struct sinks *sinks)
 
 static void add_backlog(struct buf *out, const struct sinks *sinks)
 {
-	const struct sink_waiting *waiting = sinks->waiting.sinks;
+	const struct sink_waiting *waiting = sinks->waiting;
 	int64_t now_us = (int64_t)clock_wall_us();
 
 	head(out, "wbx_backlog_records", "gauge", "Records that the sink has not confirmed.");
@@ -227,20 +227,28 @@ static void add_store(struct buf *out, const struct store_totals *t)
 	add_gauge(out, "wbx_runs_parked", "Runs that W&B refused as a whole.", t->parked);
 }
 
+static void on_waiting(void *arg, enum sink_id id, uint32_t uid, const struct sink_waiting *part)
+{
+	struct sinks *sinks = arg;
+
+	(void)uid; /* of all users */
+	waiting_add(&sinks->waiting[id], part);
+}
+
 static int read_store(struct reader *reader, struct sinks *ret, struct store_totals *ret_totals)
 {
 	int r = reader == NULL ? -EIO : reader_totals(reader, ret_totals);
 
 	if (r == 0)
-		r = waiting_read(&ret->waiting, reader);
+		r = waiting_read(reader, on_waiting, ret);
 	for (unsigned i = 0; r == 0 && i < SINK_COUNT; i++)
-		r = reader_sink(reader, sink_name((enum sink_id)i), &ret->stored[i]);
+		r = reader_sink_total(reader, sink_name((enum sink_id)i), &ret->stored[i]);
 	return r;
 }
 
 void exposition_render(struct exposition *e, struct reader *reader)
 {
-	struct sinks sinks = {.waiting = {{{0}}}};
+	struct sinks sinks = {.waiting = {{0}}};
 	struct store_totals totals = {0};
 	struct buf *out = &e->out;
 	int r = read_store(reader, &sinks, &totals);

@@ -19,13 +19,21 @@ void answer_error(struct buf *out, uint64_t id, const char *code, const char *te
 	frame_close(out, at);
 }
 
-void answer_done(struct buf *out, uint64_t id, int64_t count)
+void answer_done_with(struct buf *out, uint64_t id, int64_t count, const struct packed_pairs *more)
 {
 	struct pack p;
-	size_t at = frame_open(out, &p, "done", id, 1);
+	size_t at = frame_open(out, &p, "done", id, 1 + more->count);
 
 	pack_pair_int(&p, "count", count);
+	pack_raw(&p, more->bytes);
 	frame_close(out, at);
+}
+
+void answer_done(struct buf *out, uint64_t id, int64_t count)
+{
+	const struct packed_pairs none = {.count = 0};
+
+	answer_done_with(out, id, count, &none);
 }
 
 static void fail(struct query *q, int r)
@@ -102,6 +110,9 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_DEAD_RETRY:
 	case VERB_DEAD_DROP:
 	case VERB_LATE_DROP:
+	case VERB_KEY_SET:
+	case VERB_KEY_CHECK:
+	case VERB_KEY_FORGET:
 	case VERB_COUNT: break; /* others answer these */
 	}
 	if (r == 0 && q->out.error != 0)

@@ -61,6 +61,11 @@ struct control_request {
 int control_request_parse(struct span payload, struct control_request *ret); /* 0, -EBADMSG */
 extern const char CONTROL_UNKNOWN_VERB_TEXT[];
 
-/* ["error", id, {code, text}] and ["done", id, {}] */
+/* ["error", id, {code, text}] and ["done", id, {count, ...}] */
+struct packed_pairs { /* keys and values of a map, packed */
+	struct span bytes;
+	unsigned count;
+};
 void answer_error(struct buf *out, uint64_t id, const char *code, const char *text);
 void answer_done(struct buf *out, uint64_t id, int64_t count);
+void answer_done_with(struct buf *out, uint64_t id, int64_t count, const struct packed_pairs *more);

@@ -2,19 +2,118 @@
 #include "daemon/ingest/query_parts.h"
 #include "daemon/ingest/waiting.h"
 #include "proto/base/clock.h"
+#include "proto/base/mem.h"
 #include "proto/frame.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-/* --- what waits, by sink --- */
+enum {
+	SINKS_SHOWN_MAX = 24 /* keys of models; more are summed up with the last */
+};
+
+/* One sink under one key, as it is shown. */
+struct shown_sink {
+	enum sink_id id;
+	int64_t uid;
+	double sent_per_s;
+	double retries_per_s;
+	struct sink_board board;
+	struct sink_waiting waiting;
+};
 
 struct sums {
 	const struct query *q;
 	struct reader *reader;
-	struct waiting waiting;
+	uint64_t now_ms;
+	struct shown_sink sinks[SINKS_SHOWN_MAX];
+	size_t count;
 };
+
+/* --- which sinks --- */
+
+static struct shown_sink *add_sink(struct sums *s, enum sink_id id, int64_t uid)
+{
+	struct shown_sink *sink;
+
+	if (s->count == SINKS_SHOWN_MAX)
+		return NULL;
+	sink = &s->sinks[s->count++];
+	*sink = (struct shown_sink){.id = id, .uid = uid};
+	sink->board.mood = id == SINK_MODELS ? MOOD_UNTRIED : MOOD_STORED_ONLY;
+	return sink;
+}
+
+/* The site's sinks, and those of users that somebody needs, as far as the asker may know of them. */
+static void on_sink(void *arg, const struct sink_stats *stats)
+{
+	struct sums *s = arg;
+	struct shown_sink *sink;
+
+	if (stats->uid != SINK_SITE &&
+	    (!stats->board.in_use || !query_may_see(s->q, (uint32_t)stats->uid)))
+		return;
+	sink = add_sink(s, stats->id, stats->uid);
+	if (sink == NULL)
+		return;
+	sink->board = stats->board;
+	sink->sent_per_s = rate_per_s(&stats->sent, s->now_ms);
+	sink->retries_per_s = rate_per_s(&stats->retries, s->now_ms);
+}
+
+static bool is_of_models(const struct shown_sink *sink)
+{
+	return sink->id == SINK_MODELS;
+}
+
+/* When nobody uses the site's key and somebody has one of his own, only that is of interest; to one
+ * who has his own key, the site's is not. */
+static void drop_idle_site(struct sums *s)
+{
+	bool has_own = false;
+
+	for (size_t i = 0; i < s->count; i++)
+		has_own |= is_of_models(&s->sinks[i]) && s->sinks[i].uid != SINK_SITE;
+	if (!has_own || s->count == 0 || (s->sinks[0].board.in_use && s->q->is_admin))
+		return;
+	memmove(s->sinks, s->sinks + 1, --s->count * sizeof(s->sinks[0]));
+}
+
+static void choose_sinks(struct sums *s)
+{
+	if (s->q->facts.stats != NULL) {
+		stats_each_sink(s->q->facts.stats, on_sink, s);
+		drop_idle_site(s);
+		return;
+	}
+	for (unsigned i = 0; i < SINK_COUNT; i++)
+		(void)add_sink(s, (enum sink_id)i, SINK_SITE); /* there is room */
+}
+
+/* Where what waits of this user is counted. NULL: in a sink that is not shown. */
+static struct shown_sink *sink_for(struct sums *s, enum sink_id id, uint32_t uid)
+{
+	struct shown_sink *site = NULL;
+
+	for (size_t i = 0; i < s->count; i++) {
+		if (s->sinks[i].id != id)
+			continue;
+		if (s->sinks[i].uid == (int64_t)uid)
+			return &s->sinks[i];
+		if (s->sinks[i].uid == SINK_SITE)
+			site = &s->sinks[i];
+	}
+	return site;
+}
+
+static void on_waiting(void *arg, enum sink_id id, uint32_t uid, const struct sink_waiting *part)
+{
+	struct shown_sink *sink = sink_for(arg, id, uid);
+
+	if (sink != NULL)
+		waiting_add(&sink->waiting, part);
+}
 
 /* Milliseconds since, or -1 for never. */
 static int64_t ago(uint64_t now_ms, uint64_t then_ms)
@@ -22,53 +121,69 @@ static int64_t ago(uint64_t now_ms, uint64_t then_ms)
 	return then_ms == 0 ? -1 : (int64_t)(now_ms - then_ms);
 }
 
-static void pack_sink(struct pack *p, const struct query *q, enum sink_id id,
-		      const struct sink_waiting *waiting, const struct sink_info *stored,
+static void pack_sink(struct pack *p, const struct shown_sink *sink, const struct sink_info *stored,
 		      uint64_t now_ms)
 {
-	struct stats *stats = q->facts.stats;
-	struct sink_board board = {.mood = id == SINK_MODELS ? MOOD_UNTRIED : MOOD_STORED_ONLY};
+	const struct sink_board *board = &sink->board;
 
-	if (stats != NULL)
-		stats_get_sink(stats, id, &board);
-	pack_map(p, 18);
-	pack_pair_text(p, "name", sink_name(id));
-	pack_pair_text(p, "state", sink_mood_name(board.mood));
-	pack_pair_int(p, "state_ms", ago(now_ms, board.since_ms));
-	pack_pair_int(p, "waiting", waiting->records);
-	pack_pair_int(p, "waiting_bytes", waiting->bytes);
-	pack_pair_uint(p, "in_flight", board.in_flight);
-	pack_pair_int(p, "oldest_us", waiting->oldest_us);
+	pack_map(p, 22);
+	pack_pair_text(p, "name", sink_name(sink->id));
+	pack_pair_int(p, "uid", sink->uid);
+	pack_pair_text(p, "user", board->user);
+	pack_pair_text(p, "key_tail", board->key_tail);
+	pack_pair_text(p, "key_source", board->source);
+	pack_pair_text(p, "state", sink_mood_name(board->mood));
+	pack_pair_int(p, "state_ms", ago(now_ms, board->since_ms));
+	pack_pair_int(p, "waiting", sink->waiting.records);
+	pack_pair_int(p, "waiting_bytes", sink->waiting.bytes);
+	pack_pair_uint(p, "in_flight", board->in_flight);
+	pack_pair_int(p, "oldest_us", sink->waiting.oldest_us);
 	pack_pair_int(p, "next_try_ms",
-		      board.next_try_ms == 0       ? -1
-		      : board.next_try_ms > now_ms ? (int64_t)(board.next_try_ms - now_ms)
-						   : 0);
-	pack_pair_uint(p, "tries", board.tries);
-	pack_pair_double(p, "sent_per_s", stats == NULL ? 0 : rate_per_s(&stats->sent[id], now_ms));
-	pack_pair_double(p, "retries_per_s",
-			 stats == NULL ? 0 : rate_per_s(&stats->retries[id], now_ms));
+		      board->next_try_ms == 0       ? -1
+		      : board->next_try_ms > now_ms ? (int64_t)(board->next_try_ms - now_ms)
+						    : 0);
+	pack_pair_uint(p, "tries", board->tries);
+	pack_pair_double(p, "sent_per_s", sink->sent_per_s);
+	pack_pair_double(p, "retries_per_s", sink->retries_per_s);
 	pack_pair_int(p, "last_ok_us", stored->last_ok_us);
 	pack_pair_int(p, "sent", stored->sent);
 	pack_pair_int(p, "paused_until_us", stored->paused_until_us);
-	pack_pair_int(p, "http", board.http_status);
-	pack_pair_uint(p, "spacing_ms", board.spacing_ms);
-	pack_pair_uint(p, "retry_after_ms", board.retry_after_ms);
-	pack_pair_text(p, "error", board.last_error);
+	pack_pair_int(p, "http", board->http_status);
+	pack_pair_uint(p, "spacing_ms", board->spacing_ms);
+	pack_pair_uint(p, "retry_after_ms", board->retry_after_ms);
+	pack_pair_text(p, "error", board->last_error);
 }
 
-static int pack_sinks(struct pack *p, const struct sums *sums, uint64_t now_ms)
+/* A pause is one for all keys; what was sent is counted for each. */
+static int read_stored(struct reader *reader, const struct shown_sink *sink, struct sink_info *ret)
+{
+	char title[SINK_TITLE_MAX];
+	struct sink_info own;
+	int r;
+
+	if (reader == NULL)
+		return 0;
+	r = reader_sink(reader, sink_name(sink->id), ret);
+	if (r < 0 || sink->uid == SINK_SITE)
+		return r;
+	sink_title(sink->id, sink->uid, title);
+	r = reader_sink(reader, title, &own);
+	ret->last_ok_us = own.last_ok_us;
+	ret->sent = own.sent;
+	return r;
+}
+
+static int pack_sinks(struct pack *p, const struct sums *sums)
 {
 	pack_text(p, "sinks");
-	pack_array(p, SINK_COUNT);
-	for (unsigned i = 0; i < SINK_COUNT; i++) {
+	pack_array(p, sums->count);
+	for (size_t i = 0; i < sums->count; i++) {
 		struct sink_info stored = {0};
-		int r = sums->reader == NULL
-				? 0
-				: reader_sink(sums->reader, sink_name((enum sink_id)i), &stored);
+		int r = read_stored(sums->reader, &sums->sinks[i], &stored);
 
 		if (r < 0)
 			return r;
-		pack_sink(p, sums->q, (enum sink_id)i, &sums->waiting.sinks[i], &stored, now_ms);
+		pack_sink(p, &sums->sinks[i], &stored, sums->now_ms);
 	}
 	return 0;
 }
@@ -140,17 +255,17 @@ static void pack_ingest(struct pack *p, const struct query *q, const struct stor
 	pack_pair_uint(p, "refused_rest", stats_get(s, COUNT_REFUSED_REST));
 }
 
-static void pack_account(struct pack *p, const struct query *q)
+/* Of the first of the keys that are shown: mostly there is one. */
+static void pack_account(struct pack *p, const struct sums *sums)
 {
-	struct sink_board board = {.mood = MOOD_UNTRIED};
+	const struct sink_board none = {.mood = MOOD_UNTRIED};
+	const struct sink_board *board = sums->count > 0 ? &sums->sinks[0].board : &none;
 
-	if (q->facts.stats != NULL)
-		stats_get_sink(q->facts.stats, SINK_MODELS, &board);
 	pack_text(p, "account");
 	pack_map(p, 3);
-	pack_pair_text(p, "base_url", q->facts.base_url);
-	pack_pair_text(p, "user", board.user);
-	pack_pair_text(p, "key_tail", board.key_tail);
+	pack_pair_text(p, "base_url", sums->q->facts.base_url);
+	pack_pair_text(p, "user", board->user);
+	pack_pair_text(p, "key_tail", board->key_tail);
 }
 
 static void pack_runs_sum(struct pack *p, const struct store_totals *t)
@@ -251,7 +366,7 @@ static int pack_notable(struct pack *p, const struct query *q, struct reader *re
 static int pack_status(struct pack *p, struct sums *sums, const struct store_totals *t)
 {
 	const struct query *q = sums->q;
-	uint64_t now_ms = clock_mono_ms();
+	uint64_t now_ms = sums->now_ms;
 	char host[NAME_MAX_BYTES] = "";
 	int r;
 
@@ -271,9 +386,9 @@ static int pack_status(struct pack *p, struct sums *sums, const struct store_tot
 	pack_pair_uint(p, "spool_unreadable", q->facts.left.unreadable);
 	pack_store(p, q, t);
 	pack_ingest(p, q, t, now_ms);
-	pack_account(p, q);
+	pack_account(p, sums);
 	pack_runs_sum(p, t);
-	r = pack_sinks(p, sums, now_ms);
+	r = pack_sinks(p, sums);
 	return r < 0 ? r : pack_notable(p, q, sums->reader);
 }
 
@@ -287,24 +402,38 @@ static bool has_fault(const struct query *q)
 	return fault[0] != '\0';
 }
 
+static void forget_sums(struct sums *sums)
+{
+	sums->reader = NULL;
+	for (size_t i = 0; i < sums->count; i++)
+		sums->sinks[i].waiting = (struct sink_waiting){0};
+}
+
 int query_status(struct query *q, struct reader *reader)
 {
-	struct sums sums = {.q = q, .reader = reader};
+	struct sums *sums = mem_zalloc(sizeof(*sums)); /* too big for comfort on a stack */
 	struct store_totals totals = {0};
 	struct pack p;
 	size_t at;
-	int r = reader_totals(reader, &totals);
+	int r = sums == NULL ? -ENOMEM : 0;
 
-	if (r == 0)
-		r = waiting_read(&sums.waiting, reader);
-	if (r < 0 && !has_fault(q))
+	if (r < 0)
 		return r;
-	if (r < 0) { /* what is wrong is told all the same */
-		sums = (struct sums){.q = q};
+	*sums = (struct sums){.q = q, .reader = reader, .now_ms = clock_mono_ms()};
+	choose_sinks(sums);
+	r = reader_totals(reader, &totals);
+	if (r == 0)
+		r = waiting_read(reader, on_waiting, sums);
+	if (r < 0 && has_fault(q)) { /* what is wrong is told all the same */
+		forget_sums(sums);
 		totals = (struct store_totals){0};
+		r = 0;
 	}
-	at = frame_open(&q->out, &p, "done", q->id, 19);
-	r = pack_status(&p, &sums, &totals);
-	frame_close(&q->out, at);
+	if (r == 0) {
+		at = frame_open(&q->out, &p, "done", q->id, 19);
+		r = pack_status(&p, sums, &totals);
+		frame_close(&q->out, at);
+	}
+	(void)mem_free(sums);
 	return r;
 }

@@ -1,14 +1,17 @@
 /* See waiting.h. */
 #include "daemon/ingest/waiting.h"
 
-static void add(struct sink_waiting *sum, int64_t records, int64_t bytes, int64_t oldest_us)
+struct reading {
+	waiting_on_part on_part;
+	void *arg;
+};
+
+void waiting_add(struct sink_waiting *sum, const struct sink_waiting *part)
 {
-	if (records <= 0)
-		return;
-	sum->records += records;
-	sum->bytes += bytes;
-	if (sum->oldest_us == 0 || (oldest_us != 0 && oldest_us < sum->oldest_us))
-		sum->oldest_us = oldest_us;
+	sum->records += part->records;
+	sum->bytes += part->bytes;
+	if (sum->oldest_us == 0 || (part->oldest_us != 0 && part->oldest_us < sum->oldest_us))
+		sum->oldest_us = part->oldest_us;
 }
 
 static int on_stream(void *arg, const struct stream_info *s)
@@ -19,18 +22,24 @@ static int on_stream(void *arg, const struct stream_info *s)
 		[CLASS_TRACES] = SINK_WEAVE,
 		[CLASS_REST] = SINK_MODELS,
 	};
-	struct waiting *w = arg;
+	const struct reading *r = arg;
+	const struct sink_waiting records = {
+		.records = s->waiting, .bytes = s->waiting_bytes, .oldest_us = s->oldest_us};
+	const struct sink_waiting blobs = {.records = s->waiting_blobs,
+					   .bytes = s->waiting_blob_bytes,
+					   .oldest_us = s->oldest_us};
 	enum record_class class = stream_class(s->stream);
 
-	add(&w->sinks[sinks[class]], s->waiting, s->waiting_bytes, s->oldest_us);
-	if (class == CLASS_METRICS)
-		add(&w->sinks[SINK_ARTIFACTS], s->waiting_blobs, s->waiting_blob_bytes,
-		    s->oldest_us);
+	if (records.records > 0)
+		r->on_part(r->arg, sinks[class], s->uid, &records);
+	if (blobs.records > 0 && class == CLASS_METRICS)
+		r->on_part(r->arg, SINK_ARTIFACTS, s->uid, &blobs);
 	return 0;
 }
 
-int waiting_read(struct waiting *ret, struct reader *reader)
+int waiting_read(struct reader *reader, waiting_on_part on_part, void *arg)
 {
-	*ret = (struct waiting){0};
-	return reader_waiting_streams(reader, 0, on_stream, ret);
+	struct reading r = {.on_part = on_part, .arg = arg};
+
+	return reader_waiting_streams(reader, 0, on_stream, &r);
 }

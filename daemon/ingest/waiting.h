@@ -1,4 +1,4 @@
-/* What waits in the store for each sink, summed over its streams. Worker thread. */
+/* What waits in the store for each sink. Worker thread. */
 #pragma once
 
 #include "daemon/base/stats.h"
@@ -10,9 +10,9 @@ struct sink_waiting {
 	int64_t oldest_us; /* commit time of the oldest; 0: none */
 };
 
-struct waiting {
-	struct sink_waiting sinks[SINK_COUNT];
-};
-
-/* 0, or -errno; then *ret is of no use. */
-int waiting_read(struct waiting *ret, struct reader *reader);
+/* Calls for what waits of each stream, with the sink it is for and whose run it is of. 0, or -errno;
+ * then what was told is of no use. */
+typedef void (*waiting_on_part)(void *arg, enum sink_id sink, uint32_t uid,
+				const struct sink_waiting *part);
+int waiting_read(struct reader *reader, waiting_on_part on_part, void *arg);
+void waiting_add(struct sink_waiting *sum, const struct sink_waiting *part);

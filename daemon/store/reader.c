@@ -14,6 +14,7 @@ enum {
 	SQL_RUN_STATES,
 	SQL_TALLIES,
 	SQL_SINK,
+	SQL_SINK_TOTAL,
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
@@ -26,6 +27,10 @@ static const char *const texts[SQL_COUNT] = {
 			"coalesce(sum(count) FILTER (WHERE name LIKE 'refused:%'), 0), "
 			"coalesce(sum(count) FILTER (WHERE name LIKE 'lost:%'), 0) FROM tally",
 	[SQL_SINK] = "SELECT paused_until_us, last_ok_us, sent FROM sink WHERE name = ?1",
+	[SQL_SINK_TOTAL] =
+		"SELECT coalesce(sum(paused_until_us) FILTER (WHERE name = ?1), 0), "
+		"coalesce(max(last_ok_us), 0), coalesce(sum(sent), 0) FROM sink WHERE name = ?1 OR "
+		"name GLOB ?1 || ':*'",
 };
 
 /* --- life --- */
@@ -135,9 +140,9 @@ int reader_totals(struct reader *r, struct store_totals *ret)
 	return db_run(s);
 }
 
-int reader_sink(struct reader *r, const char *name, struct sink_info *ret)
+static int read_sink(struct reader *r, unsigned sql, const char *name, struct sink_info *ret)
 {
-	sqlite3_stmt *s = db_stmt(&r->db, SQL_SINK);
+	sqlite3_stmt *s = db_stmt(&r->db, sql);
 	int e;
 
 	*ret = (struct sink_info){0};
@@ -151,4 +156,14 @@ int reader_sink(struct reader *r, const char *name, struct sink_info *ret)
 		.sent = db_column_int(s, 2),
 	};
 	return db_run(s);
+}
+
+int reader_sink(struct reader *r, const char *name, struct sink_info *ret)
+{
+	return read_sink(r, SQL_SINK, name, ret);
+}
+
+int reader_sink_total(struct reader *r, const char *name, struct sink_info *ret)
+{
+	return read_sink(r, SQL_SINK_TOTAL, name, ret);
 }

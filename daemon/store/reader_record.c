@@ -54,6 +54,7 @@ static const char *const texts[SQL_COUNT] = {
 		"UNION ALL SELECT (SELECT min(stream) FROM extent WHERE stream > s.stream) FROM s "
 		"WHERE s.stream IS NOT NULL LIMIT ?2) "
 		"SELECT " STREAM_COLUMNS
+		", coalesce((SELECT uid FROM run WHERE id = e.stream / 4), 0) "
 		"FROM s JOIN extent e ON e.stream = s.stream AND e.first = "
 		"(SELECT max(first) FROM extent x WHERE x.stream = s.stream) LEFT JOIN cursor c ON "
 		"c.stream = s.stream ORDER BY s.stream",
@@ -203,6 +204,7 @@ static int waiting_page(struct reader *r, int64_t *after, unsigned *ret_count,
 		struct stream_info stream;
 
 		take_stream(s, &stream);
+		stream.uid = (uint32_t)db_column_int(s, 9);
 		*after = stream.stream;
 		++*ret_count;
 		e = stream.waiting > 0 || stream.waiting_blobs > 0 ? on_stream(arg, &stream) : 0;

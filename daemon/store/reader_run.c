@@ -36,8 +36,9 @@ static const char *const texts[SQL_COUNT] = {
 		"NOT NULL OR r.late > 0 OR r.state = 3 AND EXISTS (SELECT 1 FROM upload u WHERE "
 		"u.run = r.id)) ORDER BY r.parked IS NULL, r.id DESC LIMIT ?1",
 	/* the condition of the index run_open, word for word */
-	[SQL_OPEN_RUNS] = "SELECT id FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "
-			  "ORDER BY id",
+	[SQL_OPEN_RUNS] =
+		"SELECT id, uid FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "
+		"ORDER BY id",
 	[SQL_PLANNER] = "SELECT state FROM planner WHERE run = ?1",
 	[SQL_WAYPOINT] = "SELECT lsn, time_us, next_step, state FROM waypoint WHERE run = ?1 AND "
 			 "(lsn, time_us) > (?2, ?3) ORDER BY lsn, time_us LIMIT 1",
@@ -131,13 +132,13 @@ int reader_notable_runs(struct reader *r, int64_t uid, reader_on_run on_run, voi
 	return each_run(s, on_run, arg);
 }
 
-int reader_open_runs(struct reader *r, reader_on_number on_run, void *arg)
+int reader_open_runs(struct reader *r, reader_on_open_run on_run, void *arg)
 {
 	sqlite3_stmt *s = db_stmt(&r->runs, SQL_OPEN_RUNS);
 	int e;
 
 	while ((e = db_step(s)) == 1) {
-		e = on_run(arg, db_column_int(s, 0));
+		e = on_run(arg, db_column_int(s, 0), (uint32_t)db_column_int(s, 1));
 		if (e != 0)
 			break;
 	}

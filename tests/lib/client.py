@@ -53,15 +53,17 @@ def records(first: int, last: int) -> list[bytes]:
 class Client:
     """A connection. send() and the rest number the records of this producer from 1."""
 
-    def __init__(self, path: Path | str, producer: bytes | None = None) -> None:
+    def __init__(self, path: Path | str, producer: bytes | None = None, sock: socket.socket | None = None) -> None:
+        """sock: connected already, perhaps by another user (users.py)."""
         self.producer = producer or os.urandom(16)
         self.seq = 0
         self.acked = 0
         self.rejects: list[Frame] = []
         self._in = b""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self.sock = sock or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.sock.settimeout(WAIT_SECONDS)
-        self.sock.connect(str(path))
+        if sock is None:
+            self.sock.connect(str(path))
 
     def __enter__(self) -> "Client":
         return self

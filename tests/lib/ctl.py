@@ -36,18 +36,20 @@ class Ctl:
     def __init__(self, daemon: Daemon, *options: Any) -> None:
         self.box = daemon.box
         self.options = options or ("--socket", daemon.socket)
+        self.program: Path = WBXCTL
+        self.identity: dict[str, Any] = {}  # user, group and extra_groups of subprocess, when it is another user (users.py)
 
     def args(self, *words: Any) -> list[str]:
-        return [str(w) for w in (WBXCTL, *self.options, *words)]
+        return [str(w) for w in (self.program, *self.options, *words)]
 
-    def run(self, *words: Any) -> Result:
-        done = subprocess.run(self.args(*words), env=ctl_env(self.box), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=WAIT_SECONDS)
+    def run(self, *words: Any, stdin: str = "") -> Result:
+        done = subprocess.run(self.args(*words), env=ctl_env(self.box), input=stdin, capture_output=True, text=True,
+                              timeout=WAIT_SECONDS, **self.identity)
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def __call__(self, *words: Any, code: int = 0) -> str:
+    def __call__(self, *words: Any, code: int = 0, stdin: str = "") -> str:
         """What it printed."""
-        result = self.run(*words)
+        result = self.run(*words, stdin=stdin)
         assert result.code == code, f"wbxctl {' '.join(map(str, words))}: not {code}, but {result}"
         return result.out
 

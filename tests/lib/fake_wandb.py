@@ -55,7 +55,7 @@ uploads on disk), every exchange is recorded, and faults can be injected.
                 a repeated request that brings nothing new is no anomaly)
                 a row of another writer (foreign_rows) replaced: error; tags edited on the server dropped: warning
                 an API key or an Authorization header in a body, an upload, a URL, or sent to storage: error. Keys are those of
-                --api-key and of every Authorization header seen; gzip uploads are looked into
+                --api-key, --account and of every Authorization header seen; gzip uploads are looked into
                 a live run silent for more than --heartbeat-gap s (default 60; 0 = off): warning. After a failed request the wait may
                 be twice as long (a backoff of 60 s with jitter is allowed), after Retry-After longer by that time
     /__check    _step that repeats or goes back from one offset to the next: error; next to a row of another writer, or when a
@@ -154,6 +154,13 @@ def artifact_urls(obj):
     return [u for u in urls if isinstance(u, str) and u.startswith(ARTIFACT_URL)]
 
 
+def account(text):
+    """KEY=NAME:ENTITY,ENTITY... of --account"""
+    key, _, rest = text.partition("=")
+    name, _, entities = rest.partition(":")
+    return key, {"name": name, "entities": entities.split(",")}
+
+
 class Secrets:
     """The keys seen so far, and the search for them where they do not belong."""
     HEADER = re.compile(rb"""uthorization[\\"'\s]*[:=][\\"'\s]*(?:Basic|Bearer)\s+[A-Za-z0-9+/._~-]{8}""")
@@ -239,6 +246,8 @@ class State:
     def __init__(self, opts):
         self.opts = opts
         self.lock = threading.RLock()
+        self.accounts = dict(account(text) for text in opts.account)
+        self.who = threading.local()                 # .account: whose key the request of this thread has
         self.spool = tempfile.mkdtemp(prefix="fake_wandb-")
         self.reset()
 
@@ -249,11 +258,21 @@ class State:
         self.client_ids, self.uploads, self.blobs = {}, {}, {}
         self.seq_client_ids = {}                     # sequenceClientID -> key of its sequence
         self.secrets = Secrets()
-        self.secrets.learn(self.opts.api_key)
+        for key in (self.opts.api_key, *self.accounts):
+            self.secrets.learn(key)
         self.views, self.alerts, self.charts = {}, [], []
         self.faults, self.log, self.anomalies = [], [], []
         self.seq = self.next_id = 0
         self.features = dict(DEFAULT_FEATURES)
+
+    def viewer(self):
+        """(user name, default entity) of the request's key"""
+        a = getattr(self.who, "account", None)
+        return (a["name"], a["entities"][0]) if a else (self.opts.username, self.opts.entity)
+
+    def may_write(self, entity):
+        a = getattr(self.who, "account", None)
+        return entity not in self.opts.forbid_entity and (a is None or entity in a["entities"])
 
     def new_id(self):
         self.next_id += 1
@@ -282,9 +301,9 @@ class State:
             run = next((r for r in self.runs.values() if r["id"] == i["id"]), None)
             if run is None and not i.get("name"):
                 raise HTTPFault(404, {"errors": [{"message": "run not found", "path": ["upsertBucket"]}], "data": {"upsertBucket": None}})
-        entity = i.get("entityName") or self.opts.entity
+        entity = i.get("entityName") or self.viewer()[1]
         project = i.get("modelName") or "uncategorized"
-        if entity in self.opts.forbid_entity:
+        if not self.may_write(entity):
             raise HTTPFault(403, {"errors": [{"message": "permission denied", "path": ["upsertBucket"], "extensions": {"code": "PERMISSION_ERROR"}}], "data": {"upsertBucket": None}})
         name = i.get("name") or hashlib.md5(os.urandom(8)).hexdigest()[:8]
         inserted = False
@@ -370,6 +389,8 @@ class State:
         run = self.runs.get((entity, project, name))
         if run is None:
             raise HTTPFault(404, {"error": "run %s/%s/%s not found" % (entity, project, name)})
+        if not self.may_write(entity):
+            raise HTTPFault(403, {"error": "permission denied"})
         run["requests"] += 1
         run["heartbeat"] = now()
         asynch = headers.get("x-wandb-use-async-filestream", "").lower() == "true"
@@ -693,9 +714,9 @@ class Gql:
                 "project": lambda info: self.project_obj(r["entity"], r["project"]), "user": lambda info: self.user_obj()}
 
     def user_obj(self):
-        o = self.s.opts
-        return {"id": b64("User:1"), "name": o.username, "username": o.username, "email": o.username + "@example.invalid", "entity": o.entity, "admin": False, "flags": "{}", "deletedAt": None, "apiKeys": {"edges": []},
-                "teams": {"edges": [{"cursor": "1", "node": self.entity_obj(o.entity)}]}}
+        name, entity = self.s.viewer()
+        return {"id": b64("User:1"), "name": name, "username": name, "email": name + "@example.invalid", "entity": entity, "admin": False, "flags": "{}", "deletedAt": None, "apiKeys": {"edges": []},
+                "teams": {"edges": [{"cursor": "1", "node": self.entity_obj(entity)}]}}
 
     def seq_obj(self, q):
         s = self.s
@@ -1326,7 +1347,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def authenticate(self, rec):
         _, key = credentials(self.headers.get("Authorization") or "")
-        if not key or (self.opts.api_key and key != self.opts.api_key):
+        accounts = self.state.accounts
+        self.state.who.account = accounts.get(key)
+        rec["user"] = self.state.viewer()[0]
+        if not key or (key not in accounts and (accounts or self.opts.api_key) and key != self.opts.api_key):
             self.state.anomaly("warning", "request without valid credentials", what=rec["path"].split("?")[0])
             raise HTTPFault(401, {"errors": [{"message": "user is not logged in", "extensions": {"code": "UNAUTHENTICATED"}}], "data": None} if rec["kind"] == "graphql" else {"error": "user is not logged in"})
 
@@ -1674,6 +1698,8 @@ def main():
     ap.add_argument("--username", default="wbx-user")
     ap.add_argument("--org", default="wbx-org")
     ap.add_argument("--api-key", default=None, help="accept only this key (default: any)")
+    ap.add_argument("--account", action="append", default=[], metavar="KEY=NAME:ENTITY,...",
+                    help="a key, whose it is, and where it may write (the first is its default); with any, other keys but --api-key are refused")
     ap.add_argument("--forbid-entity", action="append", default=[], help="403 for upserts into this entity")
     ap.add_argument("--crash-after", type=float, default=300.0, help="seconds without heartbeat until a run counts as crashed")
     ap.add_argument("--heartbeat-gap", type=float, default=60.0, help="warn when a live run is silent for longer (0 = never)")

@@ -25,9 +25,10 @@ static void set_state(struct sink_facts *s, const char *state)
 
 static struct sink_facts sink(const char *name, const char *state)
 {
-	struct sink_facts s = {.next_try_ms = -1, .state_ms = -1};
+	struct sink_facts s = {.next_try_ms = -1, .state_ms = -1, .uid = -1};
 
 	set(s.name, name);
+	set(s.title, name);
 	set_state(&s, state);
 	return s;
 }
@@ -52,6 +53,7 @@ static struct facts healthy(void)
 			   .ack_p99_ms = 9.8},
 		.runs = {.live = 3, .finishing = 1, .done = 27},
 		.sink_count = 3,
+		.asker = -1,
 	};
 
 	set(f.host, "gpu07");
@@ -62,6 +64,8 @@ static struct facts healthy(void)
 	set(f.control, "/run/wbx/ctl/ctl.sock");
 	set(f.store.dir, "/var/lib/wbx");
 	f.sinks[0] = sink("models", "ok");
+	set(f.sinks[0].user, "wbx-bot");
+	set(f.sinks[0].key_tail, "a91f");
 	f.sinks[0].waiting = 212;
 	f.sinks[0].waiting_bytes = 41000;
 	f.sinks[0].in_flight = 212;

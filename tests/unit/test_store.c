@@ -504,8 +504,9 @@ START_TEST(store_closes_the_gap_that_a_dead_line_leaves)
 }
 END_TEST
 
-static int on_open_run(void *arg, int64_t id)
+static int on_open_run(void *arg, int64_t id, uint32_t uid)
 {
+	ck_assert_uint_eq(uid, 1000);
 	*(int64_t *)arg = id;
 	return 0;
 }

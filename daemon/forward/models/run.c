@@ -208,7 +208,7 @@ static bool wants_plan(const struct models_run *r, bool has_more)
 			rows_peek(&r->plan->rows, (int64_t)clock_wall_us(), &row) != ROW_NONE;
 
 	return ((has_more && !r->is_stopped) || is_ready || r->has_letters) &&
-	       r->planned_bytes < sink_body_target(r->host->sink);
+	       r->planned_bytes < sink_body_target(r->user->sink, r->user->uid);
 }
 
 /* Our offsets and step numbers hold while nobody else writes: after a start and after a silence W&B
@@ -255,7 +255,7 @@ static uint64_t idle_turn(struct models_run *r, uint64_t now_ms)
 
 	if (r->is_parked || r->is_done)
 		return UINT64_MAX;
-	if (r->host->sink->gate != GATE_OPEN || r->host->sink->paused_until_us != 0)
+	if (r->user->sink->gate != GATE_OPEN || r->user->sink->paused_until_us != 0)
 		return UINT64_MAX; /* nothing is planned that cannot be sent */
 	if (now_ms < r->not_before_ms)
 		return r->not_before_ms;
@@ -374,6 +374,21 @@ int64_t models_run_id(const struct models_run *r)
 	return r->id;
 }
 
+struct user *models_run_user(const struct models_run *r)
+{
+	return r->user;
+}
+
+uint64_t models_run_served(const struct models_run *r)
+{
+	return r->served;
+}
+
+uint64_t models_run_next_ms(const struct models_run *r)
+{
+	return r->next_ms;
+}
+
 void models_run_unload(struct models_run *r)
 {
 	assert(!models_run_is_away(r));
@@ -390,13 +405,14 @@ void models_run_unload(struct models_run *r)
 		run_to_work(r, WORK_IDLE);
 }
 
-struct models_run *models_run_new(struct run_host *host, int64_t id)
+struct models_run *models_run_new(struct run_host *host, int64_t id, struct user *user)
 {
 	struct models_run *r = mem_zalloc(sizeof(*r));
 
 	if (r == NULL)
 		return NULL;
 	r->host = host;
+	r->user = user;
 	r->id = id;
 	r->may_have_records = true;
 	return r;

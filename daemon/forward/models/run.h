@@ -15,11 +15,10 @@
 #include "daemon/flow/change.h"
 #include "daemon/flow/reader.h"
 #include "daemon/forward/models/digest.h"
-#include "daemon/forward/sink.h"
+#include "daemon/forward/sinks.h"
 
 /* What runs need of the sender; one for all of them. */
 struct run_host {
-	struct sink *sink;
 	struct reader *reader;
 	struct mailbox *store;   /* changes go there ... */
 	struct mailbox *worker;  /* ... and digests there, */
@@ -29,16 +28,22 @@ struct run_host {
 	uint64_t heartbeat_ms;
 	int64_t merge_max_us;
 	unsigned loaded; /* runs whose state is in memory */
+	uint64_t served; /* requests so far */
 };
 
 struct models_run;
 
-/* NULL: no memory. */
-struct models_run *models_run_new(struct run_host *host, int64_t id);
+/* user: whose it is; borrowed. NULL: no memory. */
+struct models_run *models_run_new(struct run_host *host, int64_t id, struct user *user);
 /* Not while mails of it are with other threads. Returns NULL. */
 struct models_run *models_run_free(struct models_run *r);
 
 int64_t models_run_id(const struct models_run *r);
+struct user *models_run_user(const struct models_run *r);
+/* Number of its last request, of all runs' requests; 0: none yet. */
+uint64_t models_run_served(const struct models_run *r);
+/* When it wants its next turn. */
+uint64_t models_run_next_ms(const struct models_run *r);
 /* Does what is due, a few ms of it at most, when anything is. Returns when it wants its next turn
  * (UINT64_MAX: when something happens to it). */
 uint64_t models_run_turn(struct models_run *r, uint64_t now_ms);

@@ -145,7 +145,7 @@ static void grow_bodies(struct models_run *r)
 	if (r->body_max == 0 || r->request.text_bytes < r->body_max / 2)
 		return;
 	r->body_max += r->body_max / 8;
-	if (r->body_max >= sink_body_target(r->host->sink))
+	if (r->body_max >= sink_body_target(r->user->sink, r->user->uid))
 		r->body_max = 0;
 }
 
@@ -323,7 +323,7 @@ static void confirm(struct models_run *r)
 		p->side_records = p->side_bytes = 0;
 	}
 	changes_add(r->changes, &c);
-	sink_delivered(r->host->sink, (uint64_t)c.records, clock_mono_ms());
+	sink_delivered(r->user->sink, (uint64_t)c.records, clock_mono_ms());
 }
 
 static void upsert_is_taken(struct models_run *r, const struct wire_run *server)
@@ -356,7 +356,7 @@ static void add_sink_ok(struct models_run *r)
 {
 	const struct change c = {
 		.kind = CHANGE_SINK_OK,
-		.text = span_of_text(sink_name(r->host->sink->id)),
+		.text = span_of_text(r->user->sink->title),
 		.time_us = (int64_t)clock_wall_us(),
 		.records = r->request.records,
 	};
@@ -483,7 +483,7 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 	}
 }
 
-void run_on_answer(void *arg, const struct http_answer *a)
+void run_on_answer(void *arg, struct sink *sink, const struct http_answer *a)
 {
 	static const enum endpoint endpoints[] = {
 		[REQUEST_STATUS] = ENDPOINT_GRAPHQL,
@@ -499,7 +499,7 @@ void run_on_answer(void *arg, const struct http_answer *a)
 	};
 	struct wire_run *server = mem_alloc(sizeof(*server));
 	uint64_t now_ms = clock_mono_ms();
-	uint64_t spacing_ms = sink_spacing_ms(r->host->sink, a);
+	uint64_t spacing_ms = sink_spacing_ms(sink, a);
 	int e;
 
 	if (r->request.count > 0)
@@ -517,6 +517,6 @@ void run_on_answer(void *arg, const struct http_answer *a)
 	facts.has_errors = e == -EREMOTEIO;
 	if (spacing_ms > 0)
 		r->not_before_ms = now_ms + spacing_ms;
-	obey(r, &answer, sink_judge(r->host->sink, &answer, &facts, now_ms), server, now_ms);
+	obey(r, &answer, sink_judge(sink, &answer, &facts, now_ms), server, now_ms);
 	(void)mem_free(server);
 }

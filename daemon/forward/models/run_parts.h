@@ -44,6 +44,8 @@ struct request {
 
 struct models_run {
 	struct run_host *host;
+	struct user *user; /* his sink is ours */
+	uint64_t served;
 	int64_t id;
 	enum run_work work;
 	bool is_parked;
@@ -97,7 +99,7 @@ bool run_changes(struct models_run *r);
 void run_commit(struct models_run *r);
 
 /* --- run_answer.c --- */
-void run_on_answer(void *arg, const struct http_answer *answer);
+void run_on_answer(void *arg, struct sink *sink, const struct http_answer *answer);
 
 /* --- run_send.c --- */
 /* How many bytes of lines a body of this run should have now, at most. */

@@ -42,7 +42,7 @@ static int add_line(void *arg, const struct planned_line *line)
 
 size_t run_body_target(const struct models_run *r)
 {
-	size_t target = sink_body_target(r->host->sink);
+	size_t target = sink_body_target(r->user->sink, r->user->uid);
 
 	return r->body_max != 0 && r->body_max < target ? r->body_max : target;
 }
@@ -194,7 +194,8 @@ static int build(struct models_run *r, struct buf *url, struct buf *body)
 
 uint64_t run_send(struct models_run *r, uint64_t now_ms)
 {
-	uint64_t wait_ms = sink_admit(r->host->sink, now_ms);
+	struct sink *sink = r->user->sink;
+	uint64_t wait_ms = sink_admit(sink, r->user->uid, now_ms);
 	struct buf url;
 	struct buf body;
 	int e;
@@ -205,9 +206,9 @@ uint64_t run_send(struct models_run *r, uint64_t now_ms)
 	buf_init(&body, BODY_MAX);
 	e = build(r, &url, &body);
 	if (e < 0)
-		sink_cancel(r->host->sink);
+		sink_cancel(sink);
 	else
-		e = sink_post(r->host->sink, (const char *)url.data, &body, run_on_answer, r);
+		e = sink_post(sink, r->user->uid, (const char *)url.data, &body, run_on_answer, r);
 	buf_done(&url);
 	buf_done(&body);
 	if (e < 0) {
@@ -215,6 +216,7 @@ uint64_t run_send(struct models_run *r, uint64_t now_ms)
 		return r->not_before_ms;
 	}
 	r->contact_ms = now_ms;
+	r->served = r->user->served = ++r->host->served;
 	if (r->request.kind == REQUEST_STREAM)
 		r->posted_ms = now_ms;
 	run_to_work(r, WORK_SENDING);

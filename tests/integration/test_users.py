@@ -1,0 +1,174 @@
+"""Several users of one machine: what is whose, under which key it goes out, and that nobody gets in another's way."""
+from __future__ import annotations
+
+import stat
+from typing import Any
+
+from ctl import Ctl
+from daemon import Daemon
+from delivery import Logged, some_rows
+from tap import Box, main, test, until
+from users import ALICE, BOB, CAROL, CtlAs, client_as, shared
+from wandb import KEY, Fake, forwarding, key_file
+
+ALICE_KEY = "a" * 32 + "0a11ce00"
+BOB_KEY = "b" * 32 + "00b0b000"
+WRONG_KEY = "c" * 40
+OK, BEHIND, USAGE, DATA, LATER, NOT_ALLOWED = 0, 1, 64, 65, 75, 77
+
+ACCOUNTS = ("--account", f"{KEY}=site-bot:wbx-team,open-team", "--account", f"{ALICE_KEY}=alice:alice-home,wbx-team",
+            "--account", f"{BOB_KEY}=bob:bob-home")
+
+
+def sending(box: Box, *fake_args: str, key: bool = True, **settings: Any) -> tuple[Fake, Daemon]:
+    """A W&B that knows the site, alice and bob, and a daemon for all users; key: the site has one."""
+    fake = Fake(box, *ACCOUNTS, *fake_args)
+    have = {"models__key_file": key_file(box)} if key else {}
+    return fake, shared(box, **(have | forwarding(fake, models__requests_per_s=0) | settings))
+
+
+def log_as(daemon: Daemon, uid: int, run: str, entity: str | None = None, count: int = 3) -> Logged:
+    """A whole run of this user, on the daemon's disk when it returns."""
+    more = {} if entity is None else {"entity": entity}
+    with client_as(daemon, uid) as c:
+        logged = Logged(run, **more).open(c).log(c, *some_rows(count))
+        logged.finish(c)
+    return logged
+
+
+def users_of(fake: Fake, run: str) -> set[str]:
+    """Under whose keys W&B heard of this run."""
+    return {e["user"] for e in fake.requests("filestream") if e["path"].endswith(f"/{run}/file_stream")}
+
+
+def sink_of(status: dict, uid: int | None) -> dict:
+    return next(s for s in status["sinks"] if s["name"] == "models" and s["uid"] == uid)
+
+
+# -- keys
+
+
+@test
+def a_user_s_key_is_used_for_that_user_s_runs_alone(box: Box) -> None:
+    fake, daemon = sending(box)
+    alice = CtlAs(daemon, ALICE)
+    said = alice("key", "set", stdin=ALICE_KEY + "\n")
+    assert said == ("the key is kept for your runs; W&B accepts your key …ce00 (wbxctl key set): user alice, "
+                    "default entity alice-home\n"), said
+    log_as(daemon, ALICE, "by-alice").entity
+    log_as(daemon, BOB, "by-bob")
+    fake.await_rows("by-bob", 3)
+    until(lambda: fake.run("by-alice", entity="alice-home"), "alice's run is in her own entity")
+    until(lambda: fake.run("by-alice", entity="alice-home")["state"] == "finished", "alice's run is finished")
+    fake.await_run("by-bob", "finished")
+    assert users_of(fake, "by-alice") == {"alice"}, users_of(fake, "by-alice")
+    assert users_of(fake, "by-bob") == {"site-bot"}, users_of(fake, "by-bob")
+    fake.check()
+
+
+@test
+def a_key_outlives_the_daemon_and_is_kept_for_nobody_to_read(box: Box) -> None:
+    fake, daemon = sending(box, key=False)
+    alice = CtlAs(daemon, ALICE)
+    alice("key", "set", stdin=ALICE_KEY)
+    kept = daemon.store.path / "keys" / str(ALICE)
+    assert kept.read_text() == ALICE_KEY
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600 and stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    assert [p.name for p in kept.parent.iterdir()] == [str(ALICE)], "nothing is left about"
+    daemon.kill9()
+    daemon.start()
+    log_as(daemon, ALICE, "r")
+    until(lambda: (run := fake.run("r", entity="alice-home")) and run["state"] == "finished", "it is delivered")
+
+
+@test
+def a_refused_key_of_one_user_does_not_stop_the_others(box: Box) -> None:
+    fake, daemon = sending(box)
+    alice, bob, root = CtlAs(daemon, ALICE), CtlAs(daemon, BOB), Ctl(daemon)
+    said = alice("key", "set", stdin=WRONG_KEY, code=DATA)
+    assert said.startswith("the key is kept for your runs; W&B refuses your key …cccc (wbxctl key set): HTTP 401"), said
+    bob("key", "set", stdin=BOB_KEY)
+    log_as(daemon, ALICE, "by-alice")
+    log_as(daemon, CAROL, "by-carol")
+    log_as(daemon, BOB, "by-bob")
+    fake.await_run("by-carol", "finished")
+    until(lambda: fake.run("by-bob", entity="bob-home"), "bob's run is in his entity")
+    status = alice.await_reason("auth_refused")
+    reason = next(r for r in status["reasons"] if r["code"] == "auth_refused")
+    assert reason["text"] == "W&B refused the key …cccc of you (HTTP 401)", reason
+    assert reason["action"] == "wbxctl key set", reason
+    assert sink_of(status, ALICE)["waiting"] == 5, status["sinks"]
+    assert [s["uid"] for s in status["sinks"] if s["name"] == "models"] == [ALICE], "nobody else's keys are shown"
+    status = root.status()
+    reason = next(r for r in status["reasons"] if r["code"] == "auth_refused")
+    assert reason["text"] == f"W&B refused the key …cccc of user {ALICE} (HTTP 401)", reason
+    assert reason["action"] == f"As user {ALICE}: wbxctl key set", reason
+    assert f"models:{ALICE} key refused" in " ".join(root("status", code=BEHIND).split())
+    assert "auth_refused" not in [r["code"] for r in CtlAs(daemon, CAROL).status()["reasons"]]
+    alice("key", "set", stdin=ALICE_KEY)
+    until(lambda: (run := fake.run("by-alice", entity="alice-home")) and run["state"] == "finished", "with a good key it goes out")
+
+
+@test
+def a_key_that_is_taken_back_leaves_the_runs_to_the_site_s(box: Box) -> None:
+    fake, daemon = sending(box)
+    alice = CtlAs(daemon, ALICE)
+    alice("key", "set", stdin=ALICE_KEY)
+    assert alice("key", "forget") == "keys forgotten: 1\n"
+    assert list((daemon.store.path / "keys").iterdir()) == []
+    assert "you have handed over no key" in alice.run("key", "forget").err
+    assert alice.run("key", "forget").code == DATA
+    log_as(daemon, ALICE, "r")
+    fake.await_run("r", "finished")
+    assert users_of(fake, "r") == {"site-bot"}
+
+
+@test
+def key_check_says_whose_key_it_is_and_where_it_was_found(box: Box) -> None:
+    fake, daemon = sending(box)
+    alice, root = CtlAs(daemon, ALICE), Ctl(daemon)
+    said = root("key", "check")
+    assert said == f"W&B accepts the site's key …4567 ({box.dir}/key): user site-bot, default entity wbx-team\n", said
+    assert alice("key", "check") == said, "alice has none of her own"
+    [answer] = alice.lines("key", "check")
+    assert answer == {"count": 1, "state": "accepted", "owner": "site", "source": f"{box.dir}/key", "tail": "4567",
+                      "user": "site-bot", "entity": "wbx-team", "error": ""}, answer
+    fake.stop()
+    result = alice.run("key", "check")
+    assert result.code == LATER and result.out.startswith("W&B cannot be asked now about the site's key …4567"), result
+    root("pause", "models")
+    assert "not asked while the sink is paused" in root("key", "check", code=LATER)
+
+
+@test
+def without_any_key_the_answer_says_what_to_do(box: Box) -> None:
+    daemon = shared(box)
+    result = CtlAs(daemon, ALICE).run("key", "check")
+    assert result.code == DATA and result.out == "there is no key for your runs: wbxctl key set\n", result
+
+
+@test
+def what_is_no_key_is_not_kept(box: Box) -> None:
+    daemon = shared(box)
+    alice = CtlAs(daemon, ALICE)
+    for text in ("", "short", "with blanks " * 5, "x" * 1025, "\0" * 30):
+        result = alice.run("key", "set", stdin=text)
+        assert result.code in (USAGE, DATA) and not result.out, f"{text!r}: {result}"
+    assert not (daemon.store.path / "keys").exists()
+    assert alice.run("key", "set", ALICE_KEY).code == USAGE, "not on the command line"
+
+
+@test
+def a_key_file_that_others_may_read_is_not_used_and_no_other_key_in_its_place(box: Box) -> None:
+    fake, daemon = sending(box)
+    CtlAs(daemon, ALICE)("key", "set", stdin=ALICE_KEY)
+    (daemon.store.path / "keys" / str(ALICE)).chmod(0o644)
+    daemon.restart()
+    log_as(daemon, ALICE, "r")
+    daemon.await_log(f"keys/{ALICE}: others may read it; chmod 600")
+    status = CtlAs(daemon, ALICE).await_reason("no_key")
+    assert sink_of(status, ALICE)["state"] == "no_key", status["sinks"]
+    assert users_of(fake, "r") == set()
+
+
+main()
