@@ -1,6 +1,8 @@
 /* See config.h. A key is a row of the table; there is no other place to add one. */
 #include "daemon/config.h"
 
+#include "daemon/config_users.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <ini.h>
@@ -258,6 +260,35 @@ static const struct option *find_option(const char *name)
 	return NULL;
 }
 
+/* [users] has a key for each user. */
+static const char *user_of(const char *name)
+{
+	return strncmp(name, "users.", 6) == 0 ? name + 6 : NULL;
+}
+
+static int take_user(struct config *c, const char *name, const char *patterns, char *ret_error)
+{
+	const char *why = "";
+	int r = config_add_user(&c->users, user_of(name), patterns, &why);
+
+	return r < 0 ? say(ret_error, name, why) : 0;
+}
+
+static bool is_setting(const char *name)
+{
+	return user_of(name) != NULL || find_option(name) != NULL;
+}
+
+static int take_setting(struct config *c, const char *name, const char *value, char *ret_error)
+{
+	const struct option *o = find_option(name);
+
+	if (user_of(name) != NULL)
+		return take_user(c, name, value, ret_error);
+	return o == NULL ? say(ret_error, name, "is no setting of wbxd")
+			 : take_value(c, o, value, ret_error);
+}
+
 /* --- sources --- */
 
 void config_defaults(struct config *ret, const char *dir)
@@ -336,15 +367,11 @@ static int on_ini_pair(void *user, const char *section, const char *key, const c
 	struct file_read *f = user;
 	char name[128];
 	char why[CONFIG_ERROR_MAX];
-	const struct option *o;
 
 	(void)snprintf(name, sizeof(name), "%s.%s", section, key); /* a cut name is unknown too */
-	o = find_option(name);
-	if (o == NULL)
-		(void)say(why, name,
-			  section[0] == '\0' ? "stands before the first [section]"
-					     : "is no setting of wbxd");
-	else if (take_value(f->config, o, value, why) == 0)
+	if (section[0] == '\0')
+		(void)say(why, name, "stands before the first [section]");
+	else if (take_setting(f->config, name, value, why) == 0)
 		return 1;
 	note_fault(f, why);
 	return 0;
@@ -410,18 +437,14 @@ int config_read_environment(struct config *c, char ret_error[CONFIG_ERROR_MAX])
 int config_set(struct config *c, const char *assignment, char ret_error[CONFIG_ERROR_MAX])
 {
 	size_t len = strcspn(assignment, "=");
-	const struct option *o;
 	char name[128];
 	char why[CONFIG_ERROR_MAX];
 
 	(void)snprintf(name, sizeof(name), "%.*s", (int)len,
 		       assignment); /* a cut name is unknown too */
-	o = find_option(name);
-	if (o == NULL)
-		(void)say(why, name, "is no setting of wbxd");
-	else if (assignment[len] == '\0')
+	if (assignment[len] == '\0' && is_setting(name))
 		(void)say(why, name, "needs a value: --section.key=value");
-	else if (take_value(c, o, assignment + len + 1, why) == 0)
+	else if (take_setting(c, name, assignment + len + 1, why) == 0)
 		return 0;
 	(void)snprintf(ret_error, CONFIG_ERROR_MAX, "command line: %.400s", why);
 	return -EINVAL;

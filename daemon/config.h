@@ -4,6 +4,8 @@
  * describes it. */
 #pragma once
 
+#include "daemon/flow/user_rules.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -47,6 +49,8 @@ struct config {
 	int64_t requests_per_s;
 	int64_t bytes_per_s;
 	int64_t body_max;
+	/* [users] */
+	struct user_rules users;
 };
 
 /* The defaults of the service; with dir not NULL those of a daemon whose files are all below dir.

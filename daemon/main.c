@@ -173,6 +173,7 @@ static struct sender_settings sender_settings(const struct config *c)
 		.requests_per_s = (double)c->requests_per_s,
 		.bytes_per_s = (double)c->bytes_per_s,
 		.body_max = (uint64_t)c->body_max,
+		.users = c->users,
 	};
 
 	_Static_assert(sizeof(s.base_url) == sizeof(c->base_url), "texts fit");

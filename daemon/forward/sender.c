@@ -287,13 +287,15 @@ static void take_settings(struct sender *s)
 		.connect_timeout_ms = c->connect_timeout_ms,
 		.stall_timeout_ms = c->stall_timeout_ms,
 	};
-	const struct sink_settings sink = {
-		.base_url = c->base_url,
-		.key_file = c->key_file,
-		.keys_dir = s->keys_dir,
-		.requests_per_s = c->requests_per_s,
-		.backoff_max_ms = c->backoff_max_ms,
-		.body_max = c->body_max,
+	const struct sinks_settings sinks = {
+		.each = {.base_url = c->base_url,
+			 .key_file = c->key_file,
+			 .keys_dir = s->keys_dir,
+			 .requests_per_s = c->requests_per_s,
+			 .backoff_max_ms = c->backoff_max_ms,
+			 .body_max = c->body_max},
+		.bytes_per_s = c->bytes_per_s,
+		.rules = &c->users,
 	};
 
 	http_set(s->http, &http);
@@ -301,7 +303,7 @@ static void take_settings(struct sender *s)
 	s->host.interval_ms = c->interval_ms;
 	s->host.heartbeat_ms = c->heartbeat_ms;
 	s->host.merge_max_us = c->merge_max_us;
-	sinks_set(&s->sinks, &sink, c->bytes_per_s, clock_mono_ms());
+	sinks_set(&s->sinks, &sinks, clock_mono_ms());
 }
 
 int sender_reload(struct sender *s, const struct sender_settings *settings)

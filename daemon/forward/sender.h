@@ -4,6 +4,7 @@
 
 #include "daemon/base/mailbox.h"
 #include "daemon/base/stats.h"
+#include "daemon/flow/user_rules.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ struct sender_settings {
 	double requests_per_s; /* 0: no limit */
 	double bytes_per_s;
 	uint64_t body_max;
+	struct user_rules users;
 };
 
 struct sender_neighbours {

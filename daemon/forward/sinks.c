@@ -68,10 +68,23 @@ struct sink *sinks_of(struct sinks *s, uint32_t uid, uint64_t now_ms)
 {
 	struct sink *own;
 
-	if (!has_own_key(s, uid))
+	if (!has_own_key(s, uid) && user_rules_find(s->rules, uid).len > 0)
 		return site(s);
 	own = find_sink(s, uid);
 	return own != NULL ? own : add_sink(s, uid, now_ms);
+}
+
+static void give_sink(struct sinks *s, struct user *user, struct sink *sink)
+{
+	user->sink = sink;
+	user->is_bound = sink->uid == SINK_SITE;
+	user->where = user_rules_find(s->rules, user->uid);
+}
+
+bool user_may_write(const struct user *u, const char *entity, const char *project)
+{
+	return !u->is_bound ||
+	       user_rules_match(u->where, entity[0] != '\0' ? entity : u->sink->entity, project);
 }
 
 /* --- who is there --- */
@@ -91,6 +104,7 @@ static void show_use(struct sinks *s)
 struct user *sinks_join(struct sinks *s, uint32_t uid, uint64_t now_ms)
 {
 	struct user *user = find_user(s, uid);
+	struct sink *sink;
 
 	if (user != NULL) {
 		user->runs++;
@@ -101,9 +115,11 @@ struct user *sinks_join(struct sinks *s, uint32_t uid, uint64_t now_ms)
 								  : mem_zalloc(sizeof(*user));
 	if (user == NULL)
 		return NULL;
-	*user = (struct user){.uid = uid, .runs = 1, .sink = sinks_of(s, uid, now_ms)};
-	if (user->sink == NULL)
+	sink = sinks_of(s, uid, now_ms);
+	if (sink == NULL)
 		return mem_free(user);
+	*user = (struct user){.uid = uid, .runs = 1};
+	give_sink(s, user, sink);
 	s->users[s->user_count++] = user;
 	show_use(s);
 	return user;
@@ -137,7 +153,7 @@ void sinks_look(struct sinks *s, uint32_t uid, uint64_t now_ms)
 		log_warn("sender", "uid=%u out of memory: the runs stay with the key they had",
 			 uid);
 	else
-		user->sink = sink;
+		give_sink(s, user, sink);
 	show_use(s);
 }
 
@@ -171,16 +187,16 @@ uint64_t sinks_turn(struct sinks *s, uint64_t now_ms)
 	return next_ms;
 }
 
-void sinks_set(struct sinks *s, const struct sink_settings *settings, double bytes_per_s,
-	       uint64_t now_ms)
+void sinks_set(struct sinks *s, const struct sinks_settings *settings, uint64_t now_ms)
 {
-	double piece = bytes_per_s / 4; /* a quarter of a second's */
+	double piece = settings->bytes_per_s / 4; /* a quarter of a second's */
 
-	s->settings = *settings;
-	limit_set(&s->pool.bytes, bytes_per_s, piece < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : piece,
-		  now_ms);
+	s->settings = settings->each;
+	s->rules = settings->rules;
+	limit_set(&s->pool.bytes, settings->bytes_per_s,
+		  piece < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : piece, now_ms);
 	for (size_t i = 0; i < s->count; i++)
-		sink_set(s->list[i], settings, now_ms);
+		sink_set(s->list[i], &s->settings, now_ms);
 	for (size_t i = 0; i < s->user_count; i++)
 		sinks_look(s, s->users[i]->uid, now_ms);
 }

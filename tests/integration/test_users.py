@@ -1,14 +1,17 @@
 """Several users of one machine: what is whose, under which key it goes out, and that nobody gets in another's way."""
 from __future__ import annotations
 
+import pwd
+import signal
 import stat
+from pathlib import Path
 from typing import Any
 
 from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, some_rows
 from tap import Box, main, test, until
-from users import ALICE, BOB, CAROL, CtlAs, client_as, shared
+from users import ALICE, BOB, CAROL, CtlAs, client_as, need_root, shared
 from wandb import KEY, Fake, forwarding, key_file
 
 ALICE_KEY = "a" * 32 + "0a11ce00"
@@ -169,6 +172,98 @@ def a_key_file_that_others_may_read_is_not_used_and_no_other_key_in_its_place(bo
     status = CtlAs(daemon, ALICE).await_reason("no_key")
     assert sink_of(status, ALICE)["state"] == "no_key", status["sinks"]
     assert users_of(fake, "r") == set()
+
+
+# -- who may use the site's key, and for what
+
+
+def ruled(box: Box, text: str, *fake_args: str, **settings: Any) -> tuple[Fake, Daemon, Path]:
+    """As sending(), with these lines as [users] of a configuration file."""
+    file = box.dir / "wbxd.conf"
+    file.write_text(f"[users]\n{text}\n")
+    fake = Fake(box, *ACCOUNTS, *fake_args)
+    have = {"models__key_file": key_file(box)} | forwarding(fake, models__requests_per_s=0) | settings
+    need_root()
+    box.dir.chmod(0o711)
+    daemon = Daemon(box, daemon__socket_mode="0666", **have).start("--config", str(file))
+    daemon.dir.chmod(0o711)
+    return fake, daemon, file
+
+
+@test
+def who_is_not_listed_waits_and_the_others_go_on(box: Box) -> None:
+    fake, daemon, _ = ruled(box, f"{ALICE} = wbx-team")
+    log_as(daemon, BOB, "by-bob")
+    log_as(daemon, ALICE, "by-alice")
+    fake.await_run("by-alice", "finished")
+    bob = CtlAs(daemon, BOB)
+    status = bob.await_reason("no_key")
+    reason = next(r for r in status["reasons"] if r["code"] == "no_key")
+    assert reason["text"] == "no key for runs of you: they wait on disk" and reason["action"] == "wbxctl key set", reason
+    assert bob.run("key", "check").out == "there is no key for your runs: wbxctl key set\n"
+    assert users_of(fake, "by-bob") == set()
+    bob("key", "set", stdin=BOB_KEY)
+    until(lambda: (run := fake.run("by-bob", entity="bob-home")) and run["state"] == "finished", "with a key of his own it goes out")
+
+
+@test
+def a_run_that_belongs_to_an_entity_that_is_not_allowed_is_parked(box: Box) -> None:
+    fake, daemon, file = ruled(box, "* = wbx-team, open-*/p-?")
+    alice = CtlAs(daemon, ALICE)
+    log_as(daemon, ALICE, "allowed")
+    log_as(daemon, ALICE, "default", entity="wbx-team")
+    log_as(daemon, ALICE, "elsewhere", entity="open-team")
+    fake.await_run("allowed", "finished")
+    fake.await_run("default", "finished")
+    why = alice.await_parked("elsewhere")
+    assert why == (f"user {ALICE} may not write to open-team/p under the site's key ([users] in wbxd.conf); "
+                   "under his own he may: wbxctl key set"), why
+    assert not fake.run("elsewhere", entity="open-team")
+    with client_as(daemon, ALICE) as c:
+        c.open_run("inside", project="p-1", entity="open-team")
+        c.log("inside")
+        c.finish("inside")
+    until(lambda: (run := fake.run("inside", "p-1", entity="open-team")) and run["state"] == "finished", "a project that matches")
+    file.write_text("[users]\n* = *\n")
+    daemon.reload()
+    assert alice("retry", "--run", "elsewhere")
+    until(lambda: (run := fake.run("elsewhere", entity="open-team")) and run["state"] == "finished", "the rule was changed")
+
+
+@test
+def a_key_of_his_own_takes_up_the_runs_that_the_site_s_may_not_write(box: Box) -> None:
+    fake, daemon, _ = ruled(box, "* = open-team")
+    alice = CtlAs(daemon, ALICE)
+    log_as(daemon, ALICE, "r", entity="wbx-team")
+    alice.await_parked("r")
+    alice("key", "set", stdin=ALICE_KEY)
+    fake.await_run("r", "finished")
+    assert users_of(fake, "r") == {"alice"}
+
+
+@test
+def users_stand_in_the_file_by_name_too_and_mistakes_are_told(box: Box) -> None:
+    fake, daemon, file = ruled(box, "nobody = wbx-team\n1 = *")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    log_as(daemon, nobody, "by-nobody")
+    fake.await_run("by-nobody", "finished")
+    for line, what in (("no-such-user-here = *", "there is no user of that name or number"), ("4294967295 = *", "there is no user"),
+                       (f"{ALICE} = a b", "must be entities, or entity/project"), (f"{ALICE} = a/b/c", "must be entities"),
+                       (f"{ALICE} = a,,b", "must be entities"), (f"{ALICE} = /p", "must be entities")):
+        file.write_text(f"[users]\n{line}\n")
+        daemon.process.signal(signal.SIGHUP)
+        daemon.await_log(f"{file}:2: users.{line.split(' ')[0]}: {what}")
+        daemon.log_path.write_text("")
+
+
+@test
+def an_empty_line_shuts_one_user_out(box: Box) -> None:
+    fake, daemon, _ = ruled(box, f"* = *\n{BOB} =")
+    log_as(daemon, BOB, "by-bob")
+    CtlAs(daemon, BOB).await_reason("no_key")
+    log_as(daemon, ALICE, "by-alice")
+    fake.await_run("by-alice", "finished")
+    assert not fake.run("by-bob")
 
 
 main()

@@ -146,14 +146,15 @@ static const struct http_settings settings = {
 	.stall_timeout_ms = 30000,
 };
 
-static int post(struct http *h, struct got *g, const char *url, size_t body_bytes,
-		struct limit *limit)
+static int post_of(struct http *h, struct got *g, const char *url, size_t body_bytes,
+		   struct limit *limit, uint32_t owner)
 {
 	struct http_request q = {
 		.url = url,
 		.user = "api",
 		.password = KEY,
 		.limit = limit,
+		.owner = owner,
 		.on_answer = on_answer,
 		.arg = g,
 	};
@@ -166,6 +167,12 @@ static int post(struct http *h, struct got *g, const char *url, size_t body_byte
 		}
 	}
 	return http_post(h, &q);
+}
+
+static int post(struct http *h, struct got *g, const char *url, size_t body_bytes,
+		struct limit *limit)
+{
+	return post_of(h, g, url, body_bytes, limit, 0);
 }
 
 static void wait_for(struct http *h, struct got *g)
@@ -451,6 +458,50 @@ START_TEST(a_body_goes_no_faster_than_its_limit)
 }
 END_TEST
 
+/* The one who asked first, and has one transfer beside the three of another, is not the last. */
+START_TEST(owners_share_a_limit_evenly_whatever_number_of_bodies_they_have)
+{
+	enum {
+		BURST = 32 << 10,
+		SMALL = 96 << 10,
+		BIG = 400 << 10,
+		MANY = 3
+	};
+	const struct span ok = SPAN_LITERAL("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	struct limit limit = {.per_s = 0};
+	struct server small_server;
+	struct server servers[MANY];
+	struct got small = {.is_there = false};
+	struct got big[MANY];
+	struct http *h;
+
+	ck_assert_int_eq(setenv("no_proxy", "*", 1), 0);
+	ck_assert_int_eq(http_new(&h, &settings), 0);
+	limit_set(&limit, 1 << 20, BURST, clock_mono_ms());
+	server_start(&small_server, ANSWERS, ok);
+	ck_assert_int_eq(post_of(h, &small, small_server.url, SMALL, &limit, 1), 0);
+	for (int i = 0; i < MANY; i++) {
+		big[i] = (struct got){.is_there = false};
+		server_start(&servers[i], ANSWERS, ok);
+		ck_assert_int_eq(post_of(h, &big[i], servers[i].url, BIG, &limit, 2), 0);
+	}
+	while (!small.is_there) {
+		http_turn(h);
+		http_wait(h, 1000);
+	}
+	/* what the other has sent by now is as much, and not three times as much */
+	ck_assert_int_eq(small.answer.status, 200);
+	for (int i = 0; i < MANY; i++)
+		ck_assert(!big[i].is_there);
+	h = http_free(h);
+	server_stop(&small_server);
+	for (int i = 0; i < MANY; i++) {
+		server_stop(&servers[i]);
+		ck_assert_uint_lt(servers[i].request_len, SMALL);
+	}
+}
+END_TEST
+
 START_TEST(what_runs_is_dropped_without_a_word)
 {
 	struct server s;
@@ -512,5 +563,7 @@ SUITE_MAIN("http", a_request_has_its_head_its_key_and_its_body, headers_say_how_
 	   a_date_to_come_is_waited_for, what_is_no_whole_answer_is_told_apart,
 	   a_server_that_says_nothing_has_stalled, addresses_that_lead_nowhere_are_told_apart,
 	   a_redirect_is_not_followed, an_answer_that_is_too_long_is_cut,
-	   a_body_goes_no_faster_than_its_limit, what_runs_is_dropped_without_a_word,
-	   a_wake_ends_a_wait, a_request_survives_every_allocation_failure)
+	   a_body_goes_no_faster_than_its_limit,
+	   owners_share_a_limit_evenly_whatever_number_of_bodies_they_have,
+	   what_runs_is_dropped_without_a_word, a_wake_ends_a_wait,
+	   a_request_survives_every_allocation_failure)

@@ -395,6 +395,76 @@ START_TEST(finding_a_key_survives_every_allocation_failure)
 }
 END_TEST
 
+/* --- keys of users --- */
+
+static char user_dir[300];
+
+static const char *keys_dir(void)
+{
+	(void)snprintf(user_dir, sizeof(user_dir), "%s/keys", dir);
+	return user_dir;
+}
+
+static void drop_keys(void)
+{
+	(void)key_remove(keys_dir(), 1001);
+	(void)key_remove(keys_dir(), 1002);
+	ck_assert_int_eq(rmdir(keys_dir()), 0);
+}
+
+START_TEST(a_user_s_key_is_kept_apart_for_him_alone)
+{
+	struct key a = {.text = KEY_A};
+	struct key b = {.text = KEY_B};
+	struct key got = {.text = ""};
+	char error[256];
+	char path[400];
+	struct stat st;
+
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), -ENOENT);
+	ck_assert_int_eq(key_keep(&a, keys_dir(), 1001), 0);
+	ck_assert_int_eq(key_keep(&b, keys_dir(), 1002), 0);
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), 0);
+	ck_assert_str_eq(got.text, KEY_A);
+	ck_assert_int_eq(key_keep(&b, keys_dir(), 1001), 0);
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), 0);
+	ck_assert_str_eq(got.text, KEY_B);
+	(void)snprintf(path, sizeof(path), "%s/1001", keys_dir());
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+	ck_assert_int_eq(stat(keys_dir(), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0700);
+	ck_assert_int_eq(key_remove(keys_dir(), 1001), 0);
+	ck_assert_int_eq(key_remove(keys_dir(), 1001), -ENOENT);
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), -ENOENT);
+	drop_keys();
+}
+END_TEST
+
+START_TEST(a_user_s_key_that_is_not_fit_is_told_and_not_passed_over)
+{
+	struct key a = {.text = KEY_A};
+	struct key got = {.text = ""};
+	char error[256] = "";
+	char path[400];
+
+	ck_assert_int_eq(key_keep(&a, keys_dir(), 1001), 0);
+	(void)snprintf(path, sizeof(path), "%s/1001", keys_dir());
+	ck_assert_int_eq(chmod(path, 0640), 0);
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(error, "others may read it"));
+	ck_assert_int_eq(chmod(path, 0600), 0);
+	ck_assert_int_eq(truncate(path, 5), 0);
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(error, "no API key"));
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(symlink("/etc/hostname", path), 0);
+	ck_assert_int_eq(key_of_user(&got, keys_dir(), 1001, error), -EINVAL);
+	ck_assert_str_eq(got.text, "");
+	drop_keys();
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
@@ -415,6 +485,8 @@ int main(int argc, char **argv)
 		a_forgotten_key_is_nowhere_in_its_memory,
 		proc_shows_no_key_once_it_was_taken,
 		finding_a_key_survives_every_allocation_failure,
+		a_user_s_key_is_kept_apart_for_him_alone,
+		a_user_s_key_that_is_not_fit_is_told_and_not_passed_over,
 	};
 	Suite *s;
 	TCase *tc;

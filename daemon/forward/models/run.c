@@ -249,6 +249,27 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	return next_turn(r, now_ms);
 }
 
+/* The site's key opens more than its users may: a run that belongs elsewhere waits for a person. True
+ * when it does, or could not be marked so. */
+static bool park_elsewhere(struct models_run *r)
+{
+	const struct run_info *i = r->info;
+	const char *entity = i->entity[0] != '\0' ? i->entity : r->user->sink->entity;
+	char why[sizeof(i->parked)];
+
+	if (r->is_parked || user_may_write(r->user, i->entity, i->project))
+		return false;
+	if (!run_changes(r))
+		return true;
+	(void)snprintf(why, sizeof(why),
+		       "user %u may not write to %.60s/%.60s under the site's key ([users] in "
+		       "wbxd.conf); under his own he may: wbxctl key set",
+		       r->user->uid, entity, i->project); /* fits */
+	run_park(r, why);
+	run_commit(r);
+	return true;
+}
+
 static uint64_t idle_turn(struct models_run *r, uint64_t now_ms)
 {
 	int e;
@@ -264,6 +285,8 @@ static uint64_t idle_turn(struct models_run *r, uint64_t now_ms)
 		run_give_up(r, "reading the run", e);
 		return r->not_before_ms;
 	}
+	if (park_elsewhere(r))
+		return r->work == WORK_IDLE ? r->not_before_ms : UINT64_MAX;
 	if (!r->is_parked)
 		return act(r, now_ms);
 	models_run_unload(r);

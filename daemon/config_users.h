@@ -1,0 +1,10 @@
+/* What wbxd.conf says about users of the machine, by number or by name. Names are looked up here,
+ * while settings are read, and nowhere else. Main thread. */
+#pragma once
+
+#include "daemon/flow/user_rules.h"
+
+/* A line of [users]: "1001", "alice" or "*", and where that user may write under the site's key. 0,
+ * or -EINVAL with what is wrong in ret_why (borrowed: static). */
+int config_add_user(struct user_rules *rules, const char *name, const char *patterns,
+		    const char **ret_why);
