@@ -28,6 +28,7 @@ enum change_kind {
 	CHANGE_CONFIRM,    /* stream, lsn (nothing at or below is needed), records, bytes, blobs,
 			      blob_bytes: added to the confirmed */
 	CHANGE_RUN_STATE,  /* run, state */
+	CHANGE_LINE_STEP,  /* run, offset, step, text: the line gets another step */
 	CHANGE_RUN_OFFSET, /* run, offset: the lines that are not confirmed begin there now */
 	CHANGE_RUN_SERVER, /* run, text (display name), text2 (server id), text3 (entity), text4
 			      (project) */

@@ -136,6 +136,9 @@ typedef int (*reader_on_line)(void *arg, const struct planned_line *line);
 /* Lines at and above from_offset, until the callback ends it or READER_PAGE are read. */
 int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_line on_line,
 		 void *arg);
+/* Lowest and highest step of the lines at and above from_offset. -ENOENT: there are none. */
+int reader_line_steps(struct reader *r, int64_t run, int64_t from_offset, int64_t *ret_first,
+		      int64_t *ret_last);
 
 /* --- blobs --- */
 /* Size of the blob with this digest. -ENOENT. */

@@ -20,6 +20,7 @@ enum {
 	SQL_LINES_BACK,
 	SQL_RUN_OFFSET_BACK,
 	SQL_LINES_MOVED,
+	SQL_LINE_STEP,
 	SQL_RUN_OFFSETS,
 	SQL_CONFIRM,
 	SQL_LINES_LSN,
@@ -65,6 +66,7 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN_OFFSET_BACK] = "UPDATE run SET next_offset = next_offset - 1 WHERE id = ?1",
 	[SQL_LINES_MOVED] = "UPDATE line SET id = -id + ?2 - (SELECT done_offset FROM run WHERE id "
 			    "= ?1) WHERE id < 0",
+	[SQL_LINE_STEP] = "UPDATE line SET step = ?2, text = ?3 WHERE id = ?1",
 	[SQL_RUN_OFFSETS] = "UPDATE run SET next_offset = next_offset - done_offset + ?2, "
 			    "done_offset = ?2 WHERE id = ?1",
 	[SQL_CONFIRM] = "INSERT INTO cursor (stream, done_lsn, records, bytes, blobs, blob_bytes) "
@@ -231,6 +233,16 @@ static int apply_line_dead(struct delivery *d, const struct change *c)
 	return r < 0 ? r : change_numbers(d, SQL_RUN_OFFSET_BACK, c->run, 0);
 }
 
+static int apply_line_step(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_LINE_STEP);
+
+	db_bind_int(s, 1, line_id(c->run, c->offset));
+	db_bind_int(s, 2, c->step);
+	db_bind_text(s, 3, c->text);
+	return db_run(s);
+}
+
 static int apply_run_offset(struct delivery *d, const struct change *c)
 {
 	int r = run_numbers(d, SQL_LINES_AWAY, line_id(c->run, 0) - 1, line_id(c->run + 1, 0));
@@ -376,6 +388,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_UPLOAD_ADD: return apply_upload_add(d, c);
 	case CHANGE_LINES_DONE: return apply_lines_done(d, c);
 	case CHANGE_LINE_DEAD: return apply_line_dead(d, c);
+	case CHANGE_LINE_STEP: return apply_line_step(d, c);
 	case CHANGE_RUN_OFFSET: return apply_run_offset(d, c);
 	case CHANGE_CONFIRM: return apply_confirm(d, c);
 	case CHANGE_RUN_STATE: return apply_run_state(d, c);

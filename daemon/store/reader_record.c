@@ -26,6 +26,7 @@ enum {
 	SQL_STREAM,
 	SQL_STREAMS,
 	SQL_LINES,
+	SQL_LINE_STEPS,
 	SQL_BLOB,
 	SQL_COUNT,
 };
@@ -60,6 +61,7 @@ static const char *const texts[SQL_COUNT] = {
 		"c.stream = s.stream ORDER BY s.stream",
 	[SQL_LINES] = "SELECT id - ?1, step, lsn, records, bytes, text FROM line WHERE id >= ?1 + "
 		      "?2 AND id < ?3 ORDER BY id LIMIT ?4",
+	[SQL_LINE_STEPS] = "SELECT min(step), max(step) FROM line WHERE id >= ?1 AND id < ?2",
 	[SQL_BLOB] = "SELECT size, data, data IS NULL FROM blob WHERE sha256 = ?1",
 };
 
@@ -253,6 +255,24 @@ int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_l
 			break;
 	}
 	(void)sqlite3_reset(s); /* ends the transaction; repeats the step's error */
+	return e;
+}
+
+int reader_line_steps(struct reader *r, int64_t run, int64_t from_offset, int64_t *ret_first,
+		      int64_t *ret_last)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_LINE_STEPS);
+	int e;
+
+	db_bind_int(s, 1, line_id(run, from_offset));
+	db_bind_int(s, 2, line_id(run + 1, 0));
+	e = db_step(s);
+	if (e == 1) {
+		e = sqlite3_column_type(s, 0) == SQLITE_NULL ? -ENOENT : 0;
+		*ret_first = db_column_int(s, 0);
+		*ret_last = db_column_int(s, 1);
+		(void)sqlite3_reset(s); /* ends the transaction; there is one row */
+	}
 	return e;
 }
 

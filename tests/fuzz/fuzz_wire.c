@@ -22,23 +22,33 @@ static void check_run(int r, const struct wire_run *run)
 	assert(run->lines >= 0 && run->next_step >= 0);
 }
 
+static void on_row(void *arg, struct span line)
+{
+	struct wire_row row;
+
+	(void)arg;
+	if (wire_row_of(line, &row))
+		assert(row.step >= 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct span in = {.at = data, .len = size};
 	char reason[WIRE_REASON_MAX];
 	struct wire_user user;
 	struct wire_run run;
-	struct tree tags;
+	struct wire_about about;
 	int r = wire_read_viewer(in, &user);
 
 	assert(r == 0 || r == -EBADMSG || r == -EREMOTEIO);
 	assert(r != 0 || is_text(user.entity, sizeof(user.entity)));
-	if (tree_init(&tags, 100) < 0)
+	if (wire_about_init(&about) < 0)
 		return 0;
-	check_run(wire_read_run_status(in, &run, &tags), &run);
-	tree_done(&tags);
+	check_run(wire_read_run_status(in, &run, &about), &run);
+	wire_about_done(&about);
 	check_run(wire_read_upsert(in, &run), &run);
-	(void)wire_read_stopped(in); /* yes or no */
+	(void)wire_read_rows(in, on_row, NULL); /* 0 or what the others say */
+	(void)wire_read_stopped(in);            /* yes or no */
 	wire_reason(in, reason);
 	assert(is_text(reason, sizeof(reason)));
 	return 0;

@@ -26,7 +26,7 @@ def steered(box: Box, *fake_args: str, **settings: Any) -> tuple[Fake, Daemon, C
 class Logged:
     """A run and everything that was logged to it: rows, config, summary."""
 
-    def __init__(self, name: str, **more: Any) -> None:
+    def __init__(self, name: str, /, **more: Any) -> None:
         self.name = name
         self.more = more
         self.entity = more.get("entity", "wbx-team")

@@ -24,7 +24,7 @@ static const char *config_of(const struct about *a)
 	struct json j;
 
 	json_begin(&j);
-	about_config_to_json(a, &none, &j);
+	about_config_to_json(a, &none, NULL, &j);
 	ck_assert_int_eq(json_room.error, 0);
 	return buf_text(&json_room);
 }

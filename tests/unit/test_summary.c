@@ -1,4 +1,5 @@
 #include "daemon/forward/models/summary.h"
+#include "daemon/forward/models/wire_about.h"
 #include "tests/lib/rooms.h"
 #include "tests/lib/suite.h"
 
@@ -42,13 +43,30 @@ static int take_define(struct run *r, struct mp body)
 	return e == 0 ? summary_define(&r->summary, one, mp_get_bool(body, "overwrite", false)) : e;
 }
 
-/* "row ...", "define ..." or "summary ...". */
+static int take_server(struct run *r, const char *json)
+{
+	struct wire_about about;
+	int e = wire_about_init(&about);
+
+	if (e == 0)
+		e = wire_about_summary(&about, span_of_text(json));
+	if (e == 0)
+		e = summary_adopt(&r->summary, &r->metrics, &about.summary);
+	wire_about_done(&about);
+	return e;
+}
+
+/* "row ...", "define ..." or "summary ...", or "adopt ..." with the JSON that W&B has. */
 static void take(struct run *r, const char *what)
 {
 	const char *body = strchr(what, ' ');
 	struct mp m;
 
 	ck_assert_ptr_nonnull(body);
+	if (what[0] == 'a') {
+		ck_assert_int_eq(take_server(r, body), 0);
+		return;
+	}
 	m = mp_text(&room, body);
 	if (what[0] == 'r')
 		ck_assert_int_eq(take_row(r, m), 0);
@@ -194,6 +212,31 @@ static const struct story stories[] = {
 	{{"row {'a':{'x':1,'y':2},'b':2}", "summary {'remove':['a']}"}, "{\"b\":2}"},
 	{{"row {'a':1}", "summary {'remove':['a']}", "row {'a':2}"}, "{\"a\":2}"},
 	{{"summary {'data':{'a':{}}}"}, "{\"a\":{}}"},
+	/* what W&B has stands beside ours, byte for byte */
+	{{"adopt {\"a\":1e0,\"b\":{\"c\":[NaN, 1]},\"\\u00e9\":null}"},
+	 "{\"a\":1e0,\"b\":{\"c\":[NaN, 1]},\"\xc3\xa9\":null}"},
+	{{"row {'a':2}", "adopt {\"a\":1,\"b\":2}"}, "{\"a\":2,\"b\":2}"},
+	{{"adopt {\"a\":1}", "row {'a':2}", "adopt {\"a\":3}"}, "{\"a\":2}"},
+	{{"adopt {\"a\":1}", "adopt {\"a\":5}"}, "{\"a\":5}"},
+	{{"adopt {\"a\":1}", "summary {'data':{'a':{'x':1}}}"}, "{\"a\":{\"x\":1}}"},
+	{{"summary {'data':{'a':1}}", "adopt {\"a\":2}"}, "{\"a\":1}"},
+	{{"adopt {\"a\":{\"b\":{\"c\":1,\"d\":[2]},\"e\":3}}", "row {'a':{'b':{'c':9}}}"},
+	 "{\"a\":{\"b\":{\"c\":9,\"d\":[2]},\"e\":3}}"},
+	{{"adopt {\"a\":[1]}", "row {'a':{'b':2}}"}, "{\"a\":{\"b\":2}}"},
+	/* and its statistics go on, but for the mean */
+	{{"define {'name':'m','summary':['max','first']}",
+	  "adopt {\"m\":{\"max\":9,\"first\":\"x\"}}", "row {'m':3}"},
+	 "{\"m\":{\"first\":\"x\",\"max\":9}}"},
+	{{"define {'name':'m','summary':['min','mean']}", "adopt {\"m\":{\"min\":1,\"mean\":5}}"},
+	 "{\"m\":{\"min\":1,\"mean\":5}}"},
+	{{"define {'name':'m','summary':['min','mean']}", "adopt {\"m\":{\"min\":1,\"mean\":5}}",
+	  "row {'m':3}"},
+	 "{\"m\":{\"min\":1,\"mean\":3}}"},
+	{{"define {'name':'m','summary':['best'],'goal':'maximize'}", "adopt {\"m\":{\"best\":9}}",
+	  "row {'m':3}"},
+	 "{\"m\":{\"best\":9}}"},
+	{{"define {'name':'m','summary':['best']}", "adopt {\"m\":{\"best\":9}}", "row {'m':3}"},
+	 "{\"m\":{\"best\":3}}"},
 };
 
 static void check_story(const struct story *s, bool with_reloads)

@@ -85,13 +85,13 @@ START_TEST(queries_are_written)
 		"{\"operationName\":\"WbxViewer\",\"query\":\"query WbxViewer { viewer { id "
 		"entity username } }\",\"variables\":{}}");
 	clear();
-	wire_run_status(&out, &name);
+	wire_run_status(&out, &name, false);
 	ck_assert_ptr_nonnull(strstr(buf_text(&out), "historyTail"));
 	ck_assert_str_eq(body(),
 			 "{\"operationName\":\"WbxRunStatus\",\"query\":\"\",\"variables\":{"
 			 "\"entity\":\"e\",\"project\":\"p\",\"run\":\"r\\\"1\"}}");
 	clear();
-	wire_run_status(&out, &no_entity); /* left out, not null */
+	wire_run_status(&out, &no_entity, true); /* left out, not null */
 	ck_assert_str_eq(body(),
 			 "{\"operationName\":\"WbxRunStatus\",\"query\":\"\",\"variables\":{"
 			 "\"project\":\"p\",\"run\":\"r\"}}");
@@ -122,8 +122,7 @@ START_TEST(an_upsert_says_what_it_is_asked_to_say)
 {
 	const struct metrics none = {.count = 0};
 	struct about a;
-	struct tree server_tags;
-	struct node *leaf;
+	struct wire_about server;
 	struct wire_upsert u = {
 		.name = {.entity = "", .project = "p", .run = "r"},
 		.id = "",
@@ -132,7 +131,7 @@ START_TEST(an_upsert_says_what_it_is_asked_to_say)
 	};
 
 	ck_assert_int_eq(about_init(&a), 0);
-	ck_assert_int_eq(tree_init(&server_tags, 100), 0);
+	ck_assert_int_eq(wire_about_init(&server), 0);
 	ck_assert_int_eq(
 		about_run(&a, mp_text(&room, "{'name':'run one','group':'g','job_type':'train',"
 					     "'notes':'n','host':'vm','program':'train.py',"
@@ -160,17 +159,17 @@ START_TEST(an_upsert_says_what_it_is_asked_to_say)
 		  CONFIG("\""));
 	/* the server's tags stay, but for those that were taken away here */
 	ck_assert_int_eq(about_tags(&a, mp_text(&room, "{'remove':['qwen','old']}")), 0);
-	ck_assert_int_eq(tree_leaf(&server_tags, NULL, SPAN_LITERAL("status:staged"), &leaf), 0);
-	ck_assert_int_eq(tree_leaf(&server_tags, NULL, SPAN_LITERAL("grpo"), &leaf), 0);
-	ck_assert_int_eq(tree_leaf(&server_tags, NULL, SPAN_LITERAL("old"), &leaf), 0);
-	u.server_tags = &server_tags;
+	ck_assert_int_eq(wire_about_tag(&server, SPAN_LITERAL("status:staged")), 0);
+	ck_assert_int_eq(wire_about_tag(&server, SPAN_LITERAL("grpo")), 0);
+	ck_assert_int_eq(wire_about_tag(&server, SPAN_LITERAL("old")), 0);
+	u.server = &server;
 	u.what = ABOUT_TAGS;
 	upsert_is(&u,
 		  "{\"entity\":\"e\",\"project\":\"p\",\"run\":\"r\",\"tags\":[\"grpo\","
 		  "\"status:staged\"]}",
 		  "");
 	about_done(&a);
-	tree_done(&server_tags);
+	wire_about_done(&server);
 	rooms_done();
 }
 END_TEST
@@ -317,17 +316,18 @@ START_TEST(what_w_b_has_of_a_run_is_read)
 
 	for (size_t i = 0; i < array_len(cases); i++) {
 		struct wire_run run;
-		struct tree tags;
+		struct wire_about about;
 
-		ck_assert_int_eq(tree_init(&tags, 100), 0);
-		ck_assert_msg(wire_read_run_status(span_of_text(cases[i].answer), &run, &tags) == 0,
+		ck_assert_int_eq(wire_about_init(&about), 0);
+		ck_assert_msg(wire_read_run_status(span_of_text(cases[i].answer), &run, &about) ==
+				      0,
 			      "%s", cases[i].answer);
 		ck_assert_msg(run.exists == cases[i].exists && run.lines == cases[i].lines &&
 				      run.next_step == cases[i].next_step &&
-				      tags.count == cases[i].tags,
+				      about.tags.count == cases[i].tags,
 			      "%s: %lld lines, next %lld, %zu tags", cases[i].answer,
-			      (long long)run.lines, (long long)run.next_step, tags.count);
-		tree_done(&tags);
+			      (long long)run.lines, (long long)run.next_step, about.tags.count);
+		wire_about_done(&about);
 	}
 }
 END_TEST
@@ -344,13 +344,13 @@ START_TEST(numbers_that_no_run_can_have_do_not_wrap)
 
 	for (size_t i = 0; i < array_len(answers); i++) {
 		struct wire_run run = {.exists = false};
-		struct tree tags;
+		struct wire_about about;
 		int r;
 
-		ck_assert_int_eq(tree_init(&tags, 100), 0);
-		r = wire_read_run_status(span_of_text(answers[i]), &run, &tags);
+		ck_assert_int_eq(wire_about_init(&about), 0);
+		r = wire_read_run_status(span_of_text(answers[i]), &run, &about);
 		ck_assert_msg(r == -EBADMSG || (r == 0 && run.next_step >= 0), "%s", answers[i]);
-		tree_done(&tags);
+		wire_about_done(&about);
 	}
 }
 END_TEST
@@ -504,7 +504,7 @@ START_TEST(answers_that_are_changed_anywhere_are_read_without_harm)
 		struct span answer = {.at = (const uint8_t *)text};
 		struct wire_user user;
 		struct wire_run run;
-		struct tree tags;
+		struct wire_about about;
 
 		(void)snprintf(text, sizeof(text), "%s",
 			       answers[rng_below(&rng, array_len(answers))]);
@@ -513,14 +513,14 @@ START_TEST(answers_that_are_changed_anywhere_are_read_without_harm)
 			text[rng_below(&rng, answer.len)] = (char)rng_below(&rng, 256);
 		if (rng_below(&rng, 4) == 0)
 			answer.len = rng_below(&rng, answer.len);
-		ck_assert_int_eq(tree_init(&tags, 100), 0);
-		ck_assert_int_le(wire_read_run_status(answer, &run, &tags), 0);
+		ck_assert_int_eq(wire_about_init(&about), 0);
+		ck_assert_int_le(wire_read_run_status(answer, &run, &about), 0);
 		ck_assert_int_le(wire_read_upsert(answer, &run), 0);
 		ck_assert_int_le(wire_read_viewer(answer, &user), 0);
 		(void)wire_read_stopped(answer); /* yes or no */
 		wire_reason(answer, reason);
 		ck_assert_uint_lt(strlen(reason), WIRE_REASON_MAX);
-		tree_done(&tags);
+		wire_about_done(&about);
 	}
 }
 END_TEST

@@ -30,7 +30,9 @@ int about_init(struct about *a)
 	r = tree_init(&a->config, CONFIG_NODES_MAX);
 	if (r == 0)
 		r = tree_init(&a->tags, TAGS_MAX);
-	return r == 0 ? tree_init(&a->no_tags, TAGS_MAX) : r;
+	if (r == 0)
+		r = tree_init(&a->no_tags, TAGS_MAX);
+	return r == 0 ? tree_init(&a->no_config, CONFIG_NODES_MAX) : r;
 }
 
 void about_done(struct about *a)
@@ -40,6 +42,7 @@ void about_done(struct about *a)
 	tree_done(&a->config);
 	tree_done(&a->tags);
 	tree_done(&a->no_tags);
+	tree_done(&a->no_config);
 }
 
 /* Several producers open one run: the first to say something is heard, so that ranks which each
@@ -109,6 +112,60 @@ static bool is_map(struct span value)
 	return mp_read(&at, &v) == 0 && v.type == MP_MAP;
 }
 
+/* Keys that are set again are not taken out any more. */
+static int merge_config(struct about *a, struct span map)
+{
+	struct mp at = mp_of(map);
+	struct mp_value head;
+
+	if (mp_read(&at, &head) < 0)
+		return -EBADMSG;
+	for (uint32_t left = a->no_config.count > 0 ? head.count : 0; left > 0; left--) {
+		char room[JSON_DOUBLE_MAX];
+		struct span key;
+		struct span value;
+		struct node *n;
+
+		if (value_take_key(&at, room, &key) < 0 || mp_take(&at, &value) < 0)
+			return -EBADMSG;
+		n = tree_child(&a->no_config, NULL, key);
+		if (n != NULL)
+			tree_remove(&a->no_config, n);
+	}
+	return tree_merge(&a->config, NULL, mp_of(map), NULL, NULL);
+}
+
+/* Notes the top-level keys of a `remove` list: W&B may have them although we do not. */
+static int note_removed(struct about *a, struct span list)
+{
+	struct mp at = mp_of(list);
+	struct mp_value head;
+
+	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY)
+		return 0;
+	for (uint32_t left = head.count; left > 0; left--) {
+		struct span whole;
+		struct mp_value key;
+		struct node *leaf;
+		struct mp entry;
+		int r;
+
+		if (mp_take(&at, &whole) < 0)
+			return -EBADMSG;
+		entry = mp_of(whole);
+		if (mp_read(&entry, &key) < 0)
+			return -EBADMSG;
+		if (key.type == MP_ARRAY && (key.count != 1 || mp_read(&entry, &key) < 0))
+			continue; /* inside a key: that one is ours, or it is not touched */
+		if (key.type != MP_STR)
+			continue;
+		r = tree_leaf(&a->no_config, NULL, key.bytes, &leaf);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int about_run(struct about *a, struct mp body)
 {
 	struct span value;
@@ -118,7 +175,7 @@ int about_run(struct about *a, struct mp body)
 		r = take_text(a, (enum about_text)i, mp_get_str(body, fields[i]));
 	if (r == 0 && mp_find_span(body, "config", &value) == 0 && is_map(value)) {
 		a->dirty |= ABOUT_CONFIG;
-		r = tree_merge(&a->config, NULL, mp_of(value), NULL, NULL);
+		r = merge_config(a, value);
 	}
 	if (r == 0 && mp_find_span(body, "tags", &value) == 0 && value.at[0] != 0xc0 /* nil */) {
 		a->dirty |= ABOUT_TAGS;
@@ -134,17 +191,32 @@ int about_config(struct about *a, struct mp body)
 
 	a->dirty |= ABOUT_CONFIG;
 	if (mp_find_span(body, "data", &value) == 0 && is_map(value))
-		r = tree_merge(&a->config, NULL, mp_of(value), NULL, NULL);
+		r = merge_config(a, value);
 	if (r < 0 || mp_find_span(body, "remove", &value) < 0)
 		return r;
-	return tree_each_named(&a->config, value, tree_remove);
+	r = tree_each_named(&a->config, value, tree_remove);
+	return r == 0 ? note_removed(a, value) : r;
+}
+
+void about_is_sent(struct about *a, unsigned what)
+{
+	a->dirty &= ~what;
+	if ((what & ABOUT_CONFIG) != 0)
+		tree_clear(&a->no_config);
 }
 
 /* --- as W&B wants it --- */
 
 /* `t`: telemetry by field number of W&B's protobuf; without it a run cannot be resumed
  * (research: wire/wandb-models 3.3, measured). 4 the Python, 5 and 12 the client. */
-static void print_wandb(const struct about *a, const struct metrics *m, struct json *j)
+static bool is_ours(struct span key)
+{
+	return span_is(key, "cli_version") || span_is(key, "python_version") || span_is(key, "t") ||
+	       span_is(key, "m");
+}
+
+static void print_wandb(const struct about *a, const struct metrics *m,
+			const struct wire_about *server, struct json *j)
 {
 	const char *python = a->texts[ABOUT_PYTHON];
 
@@ -171,6 +243,13 @@ static void print_wandb(const struct about *a, const struct metrics *m, struct j
 	json_close_object(j);
 	json_put_key_text(j, "m");
 	metrics_to_json(m, j);
+	for (const struct node *n = server == NULL ? NULL : server->wandb.first; n != NULL;
+	     n = n->next) { /* its machines, custom charts ... */
+		if (!is_ours(node_key(n))) {
+			json_put_key(j, node_key(n));
+			json_put_raw(j, buf_span(&n->value));
+		}
+	}
 	json_close_object(j);
 	json_close_object(j);
 }
@@ -185,14 +264,30 @@ static void print_key(const struct node *top, struct json *j)
 	json_close_object(j);
 }
 
-void about_config_to_json(const struct about *a, const struct metrics *m, struct json *j)
+static void print_key_of_server(const struct node *top, struct json *j)
+{
+	json_put_key(j, node_key(top));
+	json_open_object(j);
+	json_put_key_text(j, "value");
+	json_put_raw(j, buf_span(&top->value));
+	json_close_object(j);
+}
+
+void about_config_to_json(const struct about *a, const struct metrics *m,
+			  const struct wire_about *server, struct json *j)
 {
 	json_open_object(j);
+	for (const struct node *n = server == NULL ? NULL : server->config.first; n != NULL;
+	     n = n->next) {
+		if (tree_child(&a->config, NULL, node_key(n)) == NULL &&
+		    tree_child(&a->no_config, NULL, node_key(n)) == NULL)
+			print_key_of_server(n, j);
+	}
 	for (const struct node *n = a->config.first; n != NULL; n = n->next) {
 		if (!span_is(node_key(n), "_wandb"))
 			print_key(n, j);
 	}
-	print_wandb(a, m, j);
+	print_wandb(a, m, server, j);
 	json_close_object(j);
 }
 
@@ -203,9 +298,15 @@ static void pack_leaf(struct pack *p, const struct node *leaf)
 	pack_raw(p, buf_span(&leaf->value));
 }
 
+static void pack_nothing(struct pack *p, const struct node *leaf)
+{
+	(void)leaf;
+	pack_nil(p);
+}
+
 void about_to_msgpack(const struct about *a, struct pack *p)
 {
-	pack_map(p, ABOUT_TEXTS + 4);
+	pack_map(p, ABOUT_TEXTS + 5);
 	for (unsigned i = 0; i < ABOUT_TEXTS; i++)
 		pack_pair_text(p, fields[i], a->texts[i]);
 	pack_pair_uint(p, "dirty", a->dirty);
@@ -215,6 +316,8 @@ void about_to_msgpack(const struct about *a, struct pack *p)
 	tree_to_msgpack(&a->tags, p, pack_leaf);
 	pack_text(p, "no_tags");
 	tree_to_msgpack(&a->no_tags, p, pack_leaf);
+	pack_text(p, "no_config");
+	tree_to_msgpack(&a->no_config, p, pack_nothing);
 }
 
 static int read_tree(struct tree *t, struct mp map, const char *key)
@@ -238,6 +341,8 @@ int about_from_msgpack(struct about *ret, struct mp map)
 		r = read_tree(&ret->tags, map, "tags");
 	if (r == 0)
 		r = read_tree(&ret->no_tags, map, "no_tags");
+	if (r == 0 && read_tree(&ret->no_config, map, "no_config") == -ENOMEM)
+		r = -ENOMEM; /* else: stored by a wbx that did not keep it */
 	ret->dirty = (unsigned)mp_get_uint(map, "dirty", 0) & ABOUT_ALL;
 	return r;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/forward/models/metric.h"
+#include "daemon/forward/models/wire_about.h"
 
 enum about_text {
 	ABOUT_NAME,
@@ -26,9 +27,10 @@ enum about_dirt { /* beside bit 1 << enum about_text */
 struct about {
 	char *texts[ABOUT_TEXTS]; /* NULL: not given */
 	struct tree config;
-	struct tree tags;    /* top-level keys are tags that are to be there */
-	struct tree no_tags; /* ... that are not to be there */
-	unsigned dirty;      /* bits, see above */
+	struct tree tags;      /* top-level keys are tags that are to be there */
+	struct tree no_tags;   /* ... that are not to be there */
+	struct tree no_config; /* top-level keys that were taken out, until that is sent */
+	unsigned dirty;        /* bits, see above */
 };
 
 int about_init(struct about *a); /* 0, -errno */
@@ -40,8 +42,12 @@ int about_config(struct about *a, struct mp body);
 int about_tags(struct about *a, struct mp body);
 
 /* {"key": {"value": ...}, ..., "_wandb": {"value": {...}}}, as upsertBucket takes it; the whole
- * config every time, for there is no patch (research: wire/wandb-models 2). */
-void about_config_to_json(const struct about *a, const struct metrics *m, struct json *j);
+ * config every time, for there is no patch (research: wire/wandb-models 2). Keys that only W&B has
+ * (server, may be NULL) stay as they are there. */
+void about_config_to_json(const struct about *a, const struct metrics *m,
+			  const struct wire_about *server, struct json *j);
+/* W&B has what `what` (bits of enum about_dirt) says. */
+void about_is_sent(struct about *a, unsigned what);
 
 /* State: a map, and back. */
 void about_to_msgpack(const struct about *a, struct pack *p);

@@ -24,8 +24,9 @@ struct history {
 	struct history_sums sums;
 	struct changes *changes; /* what the planner has for the store; nobody wants it */
 	struct waypoint_info next;
-	bool has_next;     /* a waypoint comes */
-	int64_t begun_lsn; /* where it began, and how many records were gone then */
+	bool has_next;         /* a waypoint comes */
+	int64_t next_start_us; /* as there: a run that W&B had before has a clock that goes on */
+	int64_t begun_lsn;     /* where it began, and how many records were gone then */
 	int64_t gone;
 	struct buf values;
 	struct buf *out; /* during a step */
@@ -69,9 +70,15 @@ static int on_row(void *arg, struct plan *p, const struct row *row, enum row_fat
 /* Finds the waypoint that comes next. */
 static int look_ahead(struct history *h, struct reader *reader, int64_t lsn, int64_t time_us)
 {
-	int r = reader_waypoint(reader, h->wish.run, lsn, time_us, &h->next, NULL);
+	struct buf state;
+	int r;
 
+	buf_init(&state, STATE_MAX);
+	r = reader_waypoint(reader, h->wish.run, lsn, time_us, &h->next, &state);
 	h->has_next = r == 0;
+	if (r == 0)
+		h->next_start_us = mp_get_int(mp_of(buf_span(&state)), "start", 0);
+	buf_done(&state);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -230,7 +237,7 @@ static int check_kept(const struct history *h, struct reader *reader, int64_t be
 	return r == 0 && gone != h->gone ? -ESTALE : r;
 }
 
-/* Rows that the planner of then had found when its numbers moved, then the numbers. */
+/* Rows that the planner of then had found when its numbers moved, then the numbers and the clock. */
 static int pass_waypoint(struct history *h, struct reader *reader)
 {
 	struct waypoint_info at = h->next;
@@ -241,6 +248,7 @@ static int pass_waypoint(struct history *h, struct reader *reader)
 		return r;
 	if (h->plan.rows.next_step < at.next_step)
 		h->plan.rows.next_step = at.next_step;
+	h->plan.start_us = h->next_start_us;
 	return look_ahead(h, reader, at.lsn, at.time_us);
 }
 

@@ -188,6 +188,26 @@ int metrics_define(struct metrics *m, struct mp body, const struct metric **ret)
 	return r;
 }
 
+int metrics_adopt(struct metrics *m, struct span list)
+{
+	struct mp at = mp_of(list);
+	struct mp_value head;
+	int r = 0;
+
+	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY)
+		return -EBADMSG;
+	for (uint32_t left = head.count; r == 0 && left > 0; left--) {
+		const struct metric *one;
+		struct span body;
+
+		if (mp_take(&at, &body) < 0)
+			return -EBADMSG;
+		if (find_defined(m, name_in(mp_of(body), "name")) == NULL)
+			r = metrics_define(m, mp_of(body), &one);
+	}
+	return r;
+}
+
 static bool glob_fits(const struct metric *m, struct span key)
 {
 	size_t len = strlen(m->name) - 1;

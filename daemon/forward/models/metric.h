@@ -53,6 +53,9 @@ void metrics_done(struct metrics *m);
 /* Takes the body of a `define` record. 0 and *ret, which stays valid until the next call; -ENOMEM;
  * -E2BIG: METRICS_MAX. */
 int metrics_define(struct metrics *m, struct mp body, const struct metric **ret);
+/* Takes those of the list (msgpack, of `define` bodies) whose names are not defined here. 0, -ENOMEM,
+ * -E2BIG, -EBADMSG. */
+int metrics_adopt(struct metrics *m, struct span list);
 /* The definition that counts for a key: its own, else the longest glob that fits (the SDK takes
  * any); keys with a leading '_' only their own. */
 const struct metric *metrics_find(const struct metrics *m, struct span key);

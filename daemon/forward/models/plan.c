@@ -1,13 +1,14 @@
 /* See plan.h: records in, state in and out. Rows are made in plan_row.c. */
 #include "daemon/forward/models/plan.h"
 
+#include "daemon/forward/models/wire.h"
 #include "proto/base/mem.h"
 #include "proto/record.h"
 
 #include <errno.h>
 
 enum {
-	PLAN_VERSION = 1, /* of the stored state; raise it when an older wbx would misread it */
+	PLAN_VERSION = 2, /* of the stored state; raise it when an older wbx would misread it */
 	STATE_BYTES_MAX = 64 << 20,
 	ROW_NODES_MAX = 1 << 17,
 	/* a waypoint each time that so many bytes of records came, and so many times its own: they take
@@ -104,13 +105,30 @@ static int join(struct plan *p, const struct stored_record *stored, const struct
 	return result;
 }
 
+static enum plan_resume resume_of(struct mp body)
+{
+	struct span resume = mp_get_str(body, "resume");
+
+	return span_is(resume, "must")    ? RESUME_MUST
+	       : span_is(resume, "never") ? RESUME_NEVER
+					  : RESUME_ANY;
+}
+
 static int take_run(struct plan *p, const struct stored_record *stored, const struct record *r)
 {
 	struct mp body = mp_of(r->body);
+	enum plan_resume resume = resume_of(body);
 
-	if (rows_are_deserted(&p->rows))
+	if (p->has_run && resume == RESUME_NEVER && !rows_has(&p->rows, stored->producer))
+		return rows_join(&p->rows, stored->producer, true); /* it was told; what it logs all
+								       the same is only added */
+	if (!p->has_run)
+		p->resume = resume;
+	if (rows_are_deserted(&p->rows)) {
+		p->is_resumed |= p->has_run;
 		p->has_exit_code = false; /* it is opened again: the last word on its end is not
 					     spoken */
+	}
 	p->has_run = true;
 	if (p->start_us == 0)
 		p->start_us = (int64_t)mp_get_uint(body, "start", r->time_us);
@@ -263,15 +281,35 @@ int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 	return r;
 }
 
+/* --- what W&B has already --- */
+
+int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_about *about)
+{
+	int r = about->defines.len > 0 ? metrics_adopt(&p->metrics, buf_span(&about->defines)) : 0;
+
+	if (r == 0)
+		r = summary_adopt(&p->summary, &p->metrics, &about->summary);
+	if (r < 0 || p->is_resumed)
+		return r;
+	p->is_resumed = true;
+	p->start_us -= server->runtime_us;
+	return 0;
+}
+
 /* --- state --- */
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 14);
+	pack_map(out, 19);
 	pack_pair_uint(out, "v", PLAN_VERSION);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
 	pack_pair_bool(out, "has_run", p->has_run);
+	pack_pair_bool(out, "is_resumed", p->is_resumed);
+	pack_pair_bool(out, "has_company", p->has_company);
+	pack_pair_bool(out, "has_ended", p->has_ended);
+	pack_pair_bool(out, "has_written", p->has_written);
+	pack_pair_uint(out, "resume", (uint64_t)p->resume);
 	pack_pair_bool(out, "summary_dirty", p->summary_dirty);
 	pack_pair_bool(out, "has_exit_code", p->has_exit_code);
 	pack_pair_int(out, "exit_code", p->exit_code);
@@ -380,6 +418,11 @@ static int read_state(struct plan *p, struct mp map)
 	p->start_us = mp_get_int(map, "start", 0);
 	p->newest_us = mp_get_int(map, "newest", 0);
 	p->has_run = mp_get_bool(map, "has_run", false);
+	p->is_resumed = mp_get_bool(map, "is_resumed", false);
+	p->has_company = mp_get_bool(map, "has_company", false);
+	p->has_ended = mp_get_bool(map, "has_ended", false);
+	p->has_written = mp_get_bool(map, "has_written", false);
+	p->resume = (enum plan_resume)mp_get_uint(map, "resume", RESUME_ANY);
 	p->summary_dirty = mp_get_bool(map, "summary_dirty", false);
 	p->has_exit_code = mp_get_bool(map, "has_exit_code", false);
 	p->exit_code = mp_get_int(map, "exit_code", 0);

@@ -28,6 +28,13 @@ struct plan_table {
 	uint64_t rows;
 	uint64_t columns;
 };
+/* What the process that opens a run expects of W&B (`resume` of its record). */
+enum plan_resume {
+	RESUME_ANY,  /* go on with it when it is there */
+	RESUME_MUST, /* it is there */
+	RESUME_NEVER /* it is not */
+};
+
 enum {
 	PLAN_TABLES = 64 /* remembered; more when one row has more */
 };
@@ -42,9 +49,14 @@ struct plan {
 	int64_t newest_us; /* newest time of a call */
 	int64_t cursor;    /* records up to here are in */
 	int64_t next_offset;
-	bool may_write;     /* W&B knows the run: rows can be planned; not stored */
-	bool has_run;       /* a `run` record came: it is not only attached to */
-	bool summary_dirty; /* changed and not sent */
+	bool may_write;   /* W&B knows the run: rows can be planned; not stored */
+	bool has_run;     /* a `run` record came: it is not only attached to */
+	bool is_resumed;  /* W&B had it before, or it had ended here */
+	bool has_company; /* others write to it, too: what they set is looked at again and again */
+	bool has_ended;   /* at W&B, when those who only attached came to it: exit_code says how */
+	bool has_written; /* they did, and so opened it again */
+	enum plan_resume resume; /* of the first who opened it, until W&B has said how it is */
+	bool summary_dirty;      /* changed and not sent */
 	bool has_exit_code;
 	int64_t exit_code; /* the first that is not 0 */
 	/* records that are no rows, since the last time that everything was sent */
@@ -109,6 +121,12 @@ void plan_save(struct plan *p, struct changes *changes);
 /* Adds a waypoint when something else than a record has moved the next step: before rows take the
  * numbers behind it. */
 void plan_note_move(struct plan *p, struct changes *changes);
+
+/* W&B has the run already, with so many seconds behind it: ours goes on from there. 0, -ENOMEM,
+ * -E2BIG. */
+struct wire_run;
+struct wire_about;
+int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_about *about);
 
 /* Nobody is present any more, and every row is planned. */
 bool plan_is_over(const struct plan *p);

@@ -94,18 +94,30 @@ static bool may_end(struct models_run *r, bool has_more)
 	return reader_run(r->host->reader, r->id, r->info) == 0 && r->info->uploads == 0;
 }
 
+/* What goes to W&B whole is read there first: somebody else's part of it stays. */
+static bool wants_about(const struct models_run *r)
+{
+	const struct plan *p = r->plan;
+
+	if (r->has_about)
+		return false;
+	return r->info->state == RUN_NEW || (p->about.dirty & (ABOUT_TAGS | ABOUT_CONFIG)) != 0 ||
+	       (p->summary_dirty && (p->has_company || !p->has_run));
+}
+
 /* True when r->request says what to ask or tell. A guest that has nothing to add asks nothing. */
 static bool choose_request(struct models_run *r, bool may_complete, uint64_t now_ms)
 {
 	struct plan *p = r->plan;
 	bool is_new = r->info->state == RUN_NEW;
-	bool tags_changed = (p->about.dirty & ABOUT_TAGS) != 0;
 
 	r->request = (struct request){.kind = REQUEST_STREAM, .is_complete = may_complete};
-	if (r->info->state == RUN_DONE || (!p->has_run && !r->is_stopped && !is_dirty(r)))
+	if (r->info->state == RUN_DONE ||
+	    (!p->has_run && !r->is_stopped && !is_dirty(r) && !may_complete))
 		return false;
-	if ((is_new || tags_changed) && !r->has_status) {
+	if (wants_about(r)) {
 		r->request.kind = REQUEST_STATUS;
+		r->request.is_whole = true;
 		return true;
 	}
 	if (is_new || p->about.dirty != 0) {
@@ -138,6 +150,12 @@ static void end_quietly(struct models_run *r)
 	run_commit(r);
 }
 
+/* Who only attached does not end the run, but for one that had ended and was opened again by it. */
+static bool says_end(const struct models_run *r)
+{
+	return r->plan->has_run || (r->plan->has_ended && r->plan->has_written);
+}
+
 /* Changes of state that need no request. True: one is under way. */
 static bool settle(struct models_run *r, bool ends, bool is_over)
 {
@@ -146,7 +164,7 @@ static bool settle(struct models_run *r, bool ends, bool is_over)
 
 	if (state == RUN_DONE && has_news)
 		reopen(r);
-	else if (ends && !is_dirty(r) && (state == RUN_DONE || !r->plan->has_run))
+	else if (ends && !is_dirty(r) && (state == RUN_DONE || !says_end(r)))
 		end_quietly(r);
 	else if ((state == RUN_CREATED || state == RUN_LIVE) && is_over && run_changes(r)) {
 		run_move(r, RUN_FINISHING);
@@ -211,15 +229,21 @@ static bool wants_plan(const struct models_run *r, bool has_more)
 	       r->planned_bytes < sink_body_target(r->user->sink, r->user->uid);
 }
 
-/* Our offsets and step numbers hold while nobody else writes: after a start and after a silence W&B
- * is asked how far it has the run, before the next rows get theirs. */
-static bool must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms)
+/* W&B has the run otherwise than the one who opened it says. Nothing is made of it but when there is
+ * something to deliver: then it waits for a person. */
+static void hold_conflict(struct models_run *r, bool has_more)
 {
-	bool is_alone = r->is_alone && now_ms < r->heard_ms + 2 * r->host->heartbeat_ms;
+	const struct plan *p = r->plan;
+	bool is_guest_s = !p->has_run && is_dirty(r);
 
-	if (is_alone || r->info->state == RUN_NEW || r->info->state == RUN_DONE)
-		return false;
-	return wants_rows || r->plan->next_offset > r->info->done_offset;
+	if (r->is_stopped || !rows_are_empty(&p->rows) || is_guest_s) {
+		if (!run_changes(r))
+			return;
+		run_park(r, r->conflict);
+		run_commit(r);
+	} else if (plan_is_over(p) && !has_more) {
+		end_quietly(r);
+	}
 }
 
 /* Idle and free to act. */
@@ -232,18 +256,25 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	if (!is_time(r, has_more, now_ms)) /* rows that get ready wait for it, too */
 		return r->posted_ms + r->host->interval_ms;
 	wants_rows = wants_plan(r, has_more);
-	if (must_ask(r, wants_rows, now_ms)) {
-		r->request = (struct request){.kind = REQUEST_STATUS};
+	if (run_must_ask(r, wants_rows, now_ms)) {
+		r->request = (struct request){
+			.kind = r->wants_rows ? REQUEST_ROWS : REQUEST_STATUS,
+			.is_whole = !r->wants_rows && wants_about(r),
+		};
 		return run_send(r, now_ms);
 	}
 	if (wants_rows) {
 		run_plan_start(r);
 		return now_ms;
 	}
+	if (r->conflict != NULL) {
+		hold_conflict(r, has_more);
+		return UINT64_MAX;
+	}
 	ends = may_end(r, has_more);
 	if (settle(r, ends, plan_is_over(r->plan) && !has_more))
 		return UINT64_MAX;
-	if (choose_request(r, ends && r->plan->has_run, now_ms))
+	if (choose_request(r, ends && says_end(r), now_ms))
 		return run_send(r, now_ms);
 	r->wants_flush = false;
 	return next_turn(r, now_ms);
@@ -349,9 +380,11 @@ void models_run_retry(struct models_run *r)
 	r->is_parked = false;
 	r->info->parked[0] = '\0';
 	r->info->server_id[0] = '\0'; /* there may be another of that name now */
-	r->has_status = false;
+	run_forget_about(r);
+	r->conflict = NULL;
 	r->attempt = 0;
-	r->plan->about.dirty = ABOUT_ALL;
+	r->plan->resume = RESUME_ANY; /* a person has looked */
+	r->plan->about.dirty = r->plan->has_run ? ABOUT_ALL : r->plan->about.dirty;
 	if (r->info->state != RUN_NEW)
 		run_move(r, RUN_NEW);
 	r->plan->may_write = false;
@@ -417,12 +450,13 @@ void models_run_unload(struct models_run *r)
 	assert(!models_run_is_away(r));
 	if (r->plan != NULL) {
 		plan_done(r->plan);
-		tree_done(&r->server_tags);
+		wire_about_done(&r->server_about);
 		r->host->loaded--;
 	}
 	r->plan = mem_free(r->plan);
 	r->info = mem_free(r->info);
-	r->has_status = false;
+	r->has_about = false;
+	r->conflict = NULL;
 	r->is_stopped = false;
 	if (r->work == WORK_PLANNING)
 		run_to_work(r, WORK_IDLE);

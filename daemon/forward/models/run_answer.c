@@ -13,7 +13,6 @@ enum {
 	ANSWER_KEPT = 4096, /* bytes, in a dead letter */
 	CONFIG_MAX = 16 << 20,
 	REQUEST_TEXT_MAX = 2048,
-	SHORT_COUNTS_MAX = 12,
 	KEY_DOUBTS_MAX = 6, /* of one run: 401 while the key is a good one elsewhere */
 	BODY_LEAST = 4096, /* bytes of lines: a 413 makes bodies no smaller, but for single lines */
 };
@@ -119,7 +118,8 @@ static void config_is_refused(struct models_run *r, const struct http_answer *a,
 
 	buf_init(&config, CONFIG_MAX);
 	json_init(&j, &config);
-	about_config_to_json(&r->plan->about, &r->plan->metrics, &j);
+	about_config_to_json(&r->plan->about, &r->plan->metrics,
+			     r->has_about ? &r->server_about : NULL, &j);
 	f.body = buf_span(&config);
 	add_dead(&f);
 	buf_done(&config);
@@ -198,90 +198,6 @@ static void refused(struct models_run *r, const struct http_answer *a, bool can_
 
 /* --- accepted --- */
 
-static int on_line_step(void *arg, const struct planned_line *line)
-{
-	int64_t *step = arg;
-
-	*step = line->step;
-	return 1;
-}
-
-/* What W&B has beyond what it confirmed is ours when its newest row is the one that we have there:
- * only the answer was lost. */
-static bool is_ours(struct models_run *r, int64_t lines)
-{
-	int64_t step = -1;
-
-	if (lines == r->info->done_offset)
-		return true;
-	if (lines < r->info->done_offset || lines > r->plan->next_offset ||
-	    lines != r->server.lines)
-		return false;
-	return reader_lines(r->host->reader, r->id, lines - 1, on_line_step, &step) >= 0 &&
-	       step + 1 == r->server.next_step;
-}
-
-/* Our lines go on behind those of somebody else. */
-static void go_behind(struct models_run *r, int64_t lines)
-{
-	const struct change c = {.kind = CHANGE_RUN_OFFSET, .run = r->id, .offset = lines};
-	struct plan *p = r->plan;
-
-	log_warn("models",
-		 "run=%s W&B has %lld lines, %lld were confirmed: somebody else wrote; ours go on "
-		 "behind",
-		 r->info->name, (long long)lines, (long long)r->info->done_offset);
-	p->next_offset += lines - r->info->done_offset;
-	r->info->done_offset = lines;
-	if (p->rows.next_step < r->server.next_step)
-		p->rows.next_step = r->server.next_step;
-	changes_add(r->changes, &c);
-}
-
-/* The run was created before: who else wrote to it since? */
-static void look_at_lines(struct models_run *r)
-{
-	char why[128];
-
-	if (r->server.exists && r->server.lines < r->info->done_offset &&
-	    ++r->short_counts < SHORT_COUNTS_MAX) { /* its count may be behind its rows */
-		r->has_status = false;
-		r->not_before_ms = clock_mono_ms() + r->host->interval_ms;
-		return;
-	}
-	r->short_counts = 0;
-	r->is_alone = true;
-	r->has_status = (r->plan->about.dirty & (unsigned)ABOUT_TAGS) != 0;
-	r->heard_ms = clock_mono_ms();
-	if ((r->server.exists && is_ours(r, r->server.lines)) || !run_changes(r))
-		return;
-	if (!r->server.exists) {
-		run_park(r, "W&B has no such run any more");
-	} else if (r->server.lines < r->info->done_offset) {
-		(void)snprintf(why, sizeof(why), "W&B has %lld rows and had confirmed %lld",
-			       (long long)r->server.lines, (long long)r->info->done_offset);
-		run_park(r, why);
-	} else {
-		go_behind(r, r->server.lines);
-		plan_save(r->plan, r->changes);
-	}
-	run_commit(r);
-}
-
-static void status_is_known(struct models_run *r, const struct wire_run *server)
-{
-	r->server = *server;
-	r->has_status = true;
-	if (r->info->state != RUN_NEW) {
-		look_at_lines(r);
-		return;
-	}
-	if (server->exists || r->plan->has_run || !run_changes(r))
-		return;
-	run_park(r, "W&B has no such run, and nobody here has opened it: only attached to");
-	run_commit(r);
-}
-
 static void take_names(struct models_run *r, const struct wire_run *server)
 {
 	struct run_info *i = r->info;
@@ -329,25 +245,21 @@ static void confirm(struct models_run *r)
 static void upsert_is_taken(struct models_run *r, const struct wire_run *server)
 {
 	struct plan *p = r->plan;
-	int64_t lines = server->lines > r->server.lines ? server->lines : r->server.lines;
 
 	if (!run_changes(r))
 		return;
 	take_names(r, server);
 	if (r->info->state == RUN_NEW) {
-		if (!is_ours(r, lines))
-			go_behind(r, lines);
-		r->is_alone = true;
+		run_take_place(r, server->lines);
 		run_move(r, RUN_CREATED);
 		p->may_write = true;
 		r->is_stopped = false;
 	}
-	p->about.dirty &= ~r->request.what;
+	about_is_sent(&p->about, r->request.what);
 	r->config = r->config == CONFIG_LEFT_OUT ? CONFIG_ALONE : CONFIG_TRUSTED;
 	r->request.records = r->request.bytes = 0;
 	confirm(r);
-	r->has_status = false; /* tags may change there at any time */
-	tree_clear(&r->server_tags);
+	run_forget_about(r); /* it may change there at any time */
 	plan_save(p, r->changes);
 	run_commit(r);
 }
@@ -386,10 +298,13 @@ static void stream_is_taken(struct models_run *r)
 	if (q->count > 0)
 		changes_add(r->changes, &done);
 	r->info->done_offset = q->first + q->count;
+	r->plan->has_written |= request_parts(q) > 0;
 	grow_bodies(r);
 	r->planned_bytes -= q->text_bytes < r->planned_bytes ? q->text_bytes : r->planned_bytes;
-	if (q->has_summary)
+	if (q->has_summary) {
 		r->plan->summary_dirty = false;
+		run_forget_about(r);
+	}
 	if (r->parts_max != 0 && r->info->done_offset == r->plan->next_offset)
 		r->parts_max = 0;
 	confirm(r);
@@ -412,8 +327,9 @@ static int read_body(struct models_run *r, const struct http_answer *a, struct w
 		return 0;
 	switch (r->request.kind) {
 	case REQUEST_STATUS:
-		tree_clear(&r->server_tags);
-		return wire_read_run_status(a->body, ret, &r->server_tags);
+		run_forget_about(r);
+		return wire_read_run_status(a->body, ret, &r->server_about);
+	case REQUEST_ROWS: return run_read_rows(r, a->body);
 	case REQUEST_UPSERT: return wire_read_upsert(a->body, ret);
 	case REQUEST_STREAM: return 0; /* any 2xx: it has it, whatever it says */
 	}
@@ -424,10 +340,11 @@ static void accepted(struct models_run *r, const struct wire_run *server)
 {
 	r->attempt = 0;
 	r->doubts = 0;
-	if (r->request.kind != REQUEST_STATUS)
+	if (r->request.kind == REQUEST_UPSERT || r->request.kind == REQUEST_STREAM)
 		r->heard_ms = clock_mono_ms();
 	switch (r->request.kind) {
-	case REQUEST_STATUS: status_is_known(r, server); return;
+	case REQUEST_STATUS: run_status_is_known(r, server); return;
+	case REQUEST_ROWS: run_rows_are_known(r); return;
 	case REQUEST_UPSERT: upsert_is_taken(r, server); return;
 	case REQUEST_STREAM: stream_is_taken(r); return;
 	}
@@ -468,6 +385,8 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 	case RETRY_SENT: accepted(r, server); return;
 	case RETRY_AGAIN:
 		r->attempt++;
+		if (a->transport != TRANSPORT_ANSWERED)
+			r->is_alone = false; /* the link was gone: perhaps we were taken for dead */
 		if (now_ms + v.wait_ms > r->not_before_ms)
 			r->not_before_ms = now_ms + v.wait_ms;
 		log_warn("models", "run=%s http=%d wait_ms=%llu %s; it is tried again",
@@ -487,6 +406,7 @@ void run_on_answer(void *arg, struct sink *sink, const struct http_answer *a)
 {
 	static const enum endpoint endpoints[] = {
 		[REQUEST_STATUS] = ENDPOINT_GRAPHQL,
+		[REQUEST_ROWS] = ENDPOINT_GRAPHQL,
 		[REQUEST_UPSERT] = ENDPOINT_UPSERT,
 		[REQUEST_STREAM] = ENDPOINT_STREAM,
 	};

@@ -25,12 +25,14 @@ enum config_doubt {
 
 enum request_kind {
 	REQUEST_STATUS,
+	REQUEST_ROWS, /* which of the planned lines W&B has */
 	REQUEST_UPSERT,
 	REQUEST_STREAM
 };
 
 struct request {
 	enum request_kind kind;
+	bool is_whole; /* status: with what a struct wire_about holds */
 	unsigned what; /* upsert: enum about_dirt */
 	bool is_config_alone;
 	int64_t first; /* lines: offset, number, and what they stand for */
@@ -53,14 +55,19 @@ struct models_run {
 	bool may_have_records;
 	bool has_letters; /* dead ones that are to be sent again, perhaps */
 	bool is_done;
-	bool is_alone;          /* nobody else wrote to it, as far as was asked */
-	uint64_t next_ms;       /* its next turn */
+	bool is_alone;   /* nobody else wrote to it, as far as was asked */
+	bool wants_rows; /* W&B has lines that may be ours, or somebody else's */
+	const char
+		*conflict; /* static: W&B has it otherwise than `resume` or `attach` says; NULL */
+	uint64_t next_ms;  /* its next turn */
 	uint64_t not_before_ms; /* after a failure, or as the server asked */
 	uint64_t contact_ms;    /* when W&B last heard of it from us; 0: never */
 	uint64_t heard_ms;      /* when W&B last took something of it; 0: never */
 	uint64_t posted_ms;     /* when the last stream request went out; 0: none yet */
 	unsigned attempt;       /* that failed, of the request under way */
 	unsigned doubts;        /* 401 or 403 since the last success */
+	uint64_t asked_ms;      /* when W&B said last how far it has the run */
+	unsigned quiet_asks;    /* since somebody else's rows were found */
 	unsigned short_counts;  /* how often W&B said that it has less than it confirmed */
 	unsigned parts_max; /* of a stream request, while a refused part is looked for; 0: all */
 	size_t body_max;    /* after a 413, growing again; 0: as the sink says */
@@ -70,9 +77,10 @@ struct models_run {
 	struct plan *plan;
 	size_t planned_bytes; /* text of the lines that are planned and not confirmed */
 	bool is_stopped;      /* planning: the next row needs a run that W&B knows */
-	bool has_status;      /* `server` and `server_tags` are fresh */
+	bool has_about;       /* `server` and `server_about` are fresh */
 	struct wire_run server;
-	struct tree server_tags;
+	struct wire_about server_about;
+	int64_t rows_there; /* of the lines that are planned, as REQUEST_ROWS found */
 	/* under way */
 	struct changes *changes;
 	struct digest_job *digest;
@@ -100,6 +108,20 @@ void run_commit(struct models_run *r);
 
 /* --- run_answer.c --- */
 void run_on_answer(void *arg, struct sink *sink, const struct http_answer *answer);
+
+/* --- run_place.c: where our lines stand beside those of others --- */
+void run_forget_about(struct models_run *r);
+/* W&B said how it has the run: *server, and server_about when that was asked for. */
+void run_status_is_known(struct models_run *r, const struct wire_run *server);
+/* The run is created, or was there, with so many lines: ours go behind. Adds to r->changes. */
+void run_take_place(struct models_run *r, int64_t lines);
+/* Must W&B be asked how far it has the run before the next rows get their places? */
+bool run_must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms);
+/* REQUEST_ROWS: reads the answer (0; as wire_read_rows()), and draws the consequence. */
+int run_read_rows(struct models_run *r, struct span body);
+void run_rows_are_known(struct models_run *r);
+/* The steps of the lines that are planned: lowest and highest. 0, -errno. */
+int run_planned_steps(struct models_run *r, int64_t *ret_first, int64_t *ret_last);
 
 /* --- run_send.c --- */
 /* How many bytes of lines a body of this run should have now, at most. */

@@ -73,7 +73,7 @@ int run_load(struct models_run *r)
 		return -ENOMEM;
 	}
 	r->host->loaded++;
-	e = tree_init(&r->server_tags, 4096);
+	e = wire_about_init(&r->server_about);
 	if (e == 0)
 		e = plan_init(r->plan, r->id, r->host->merge_max_us);
 	return e == 0 ? read_run(r) : e;

@@ -91,7 +91,7 @@ unsigned request_parts(const struct request *q)
 {
 	if (q->kind == REQUEST_UPSERT)
 		return (q->what & ABOUT_CONFIG) != 0 && !q->is_config_alone ? 2 : 1;
-	if (q->kind == REQUEST_STATUS)
+	if (q->kind != REQUEST_STREAM)
 		return 1;
 	return (unsigned)q->count + q->has_summary + q->is_complete;
 }
@@ -151,12 +151,12 @@ static int upsert_body(struct models_run *r, struct buf *body)
 	const struct wire_upsert u = {
 		.name = run_wire_name(r),
 		.id = r->info->server_id[0] != '\0' ? r->info->server_id
-		      : r->has_status               ? r->server.id
+		      : r->has_about                ? r->server.id
 						    : "",
 		.about = &r->plan->about,
 		.metrics = &r->plan->metrics,
 		.what = upsert_what(r, r->request.what),
-		.server_tags = r->has_status ? &r->server_tags : NULL,
+		.server = r->has_about ? &r->server_about : NULL,
 	};
 	struct buf config;
 
@@ -171,12 +171,19 @@ static int build(struct models_run *r, struct buf *url, struct buf *body)
 {
 	const struct wire_name name = run_wire_name(r);
 	const char *base_url = r->host->base_url;
+	int64_t first = 0;
+	int64_t last = 0;
 	int e = 0;
 
 	switch (r->request.kind) {
 	case REQUEST_STATUS:
-		wire_run_status(body, &name);
+		wire_run_status(body, &name, r->request.is_whole);
 		e = wire_graphql_url(url, base_url);
+		break;
+	case REQUEST_ROWS:
+		e = run_planned_steps(r, &first, &last);
+		wire_run_rows(body, &name, first, last);
+		(void)wire_graphql_url(url, base_url); /* the buf remembers */
 		break;
 	case REQUEST_UPSERT:
 		e = upsert_body(r, body);

@@ -2,14 +2,21 @@
  * statistics. */
 #include "daemon/forward/models/summary.h"
 
+#include "daemon/forward/models/jsonslice.h"
 #include "proto/base/mem.h"
 #include "proto/limits.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum {
 	SUMMARY_NODES_MAX = 1 << 17,
+	OPENED_BYTES_MAX = 16 << 20, /* of an object of W&B's to which a row adds */
+	STATE_PARTS = 14,            /* of a leaf, as it is stored */
+	OLD_STATE_PARTS = 10,        /* by a wbx that did not know what W&B has */
 	TRACKED = SUMMARY_MIN | SUMMARY_MAX | SUMMARY_MEAN | SUMMARY_LAST | SUMMARY_FIRST |
 		  SUMMARY_BEST
 };
@@ -20,11 +27,14 @@ struct statistics {
 	double max;
 	double total;
 	int64_t count;
+	bool has_min;
+	bool has_max;
 	unsigned track; /* bits of TRACKED; 0: the latest value alone */
 	bool hidden;    /* summary="none" */
 	bool best_is_most;
 	bool has_data;
-	bool saw_glob; /* a glob that fits was found: globs are asked once */
+	bool saw_glob;  /* a glob that fits was found: globs are asked once */
+	bool is_theirs; /* the latest value is W&B's, as JSON text in a msgpack string */
 };
 
 static void on_drop(void *extra)
@@ -75,8 +85,9 @@ static double most(double a, double b)
 
 static void count_number(struct statistics *st, double value)
 {
-	st->min = st->count > 0 ? least(st->min, value) : value;
-	st->max = st->count > 0 ? most(st->max, value) : value;
+	st->min = st->has_min ? least(st->min, value) : value;
+	st->max = st->has_max ? most(st->max, value) : value;
+	st->has_min = st->has_max = true;
 	st->total += value;
 	st->count++;
 }
@@ -85,12 +96,13 @@ static int take_value(struct node *leaf, struct statistics *st, const struct nod
 {
 	double number;
 
-	if (!st->has_data) {
+	if (!st->has_data || st->first.len == 0) {
 		buf_clear(&st->first);
 		if (buf_add(&st->first, from->value.data, from->value.len) < 0)
 			return -ENOMEM;
 	}
 	st->has_data = true;
+	st->is_theirs = false;
 	if (node_number(from, &number))
 		count_number(st, number);
 	return tree_set(leaf, buf_span(&from->value));
@@ -115,6 +127,77 @@ static void configure_by_glob(struct statistics *st, const struct metrics *m, st
 	st->saw_glob = true;
 }
 
+static int set_text(struct buf *value, struct span json)
+{
+	struct pack p;
+
+	buf_clear(value);
+	pack_init(&p, value);
+	pack_str(&p, json);
+	return value->error;
+}
+
+static int put_theirs(struct summary *s, const struct span *path, size_t count, struct span json)
+{
+	struct statistics *st;
+	struct node *leaf;
+	int r = tree_leaf_at(&s->tree, path, count, &leaf);
+
+	if (r < 0)
+		return r;
+	st = statistics_of(leaf);
+	if (st == NULL)
+		return -ENOMEM;
+	st->has_data = true;
+	st->is_theirs = true;
+	return set_text(&leaf->value, json);
+}
+
+/* An object of W&B's, at path, becomes a branch with its values as leaves: a row adds to it. */
+static int open_theirs(struct summary *s, struct span *path, size_t count, const struct node *leaf)
+{
+	struct mp at = mp_of(buf_span(&leaf->value));
+	struct mp_value text;
+	auto_buf struct buf copy;
+	struct span rest;
+	struct span key;
+	struct span value;
+	struct span behind = path[count];
+	int r;
+
+	buf_init(&copy, OPENED_BYTES_MAX);
+	if (mp_read(&at, &text) < 0 || text.type != MP_STR ||
+	    buf_add(&copy, text.bytes.at, text.bytes.len) < 0)
+		return copy.error;
+	r = jsonslice_open(buf_span(&copy), &rest);
+	while (r == 0 && jsonslice_next(&rest, &key, &value) == 1) {
+		if (memchr(key.at, '\\', key.len) != NULL)
+			continue; /* such keys are not taken apart */
+		path[count] = (struct span){.at = key.at + 1, .len = key.len - 2};
+		r = put_theirs(s, path, count + 1, value);
+	}
+	path[count] = behind;
+	return r == -EBADMSG ? 0 : r; /* it is no object: the row's value replaces it */
+}
+
+static int open_all_theirs(struct summary *s, struct span *path, size_t depth)
+{
+	const struct node *n = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i + 1 < depth; i++) {
+		const struct statistics *st;
+
+		n = tree_child(&s->tree, n, path[i]);
+		if (n == NULL)
+			return 0;
+		st = n->is_leaf ? n->extra : NULL;
+		if (st != NULL && st->is_theirs)
+			r = open_theirs(s, path, i + 1, n);
+	}
+	return r;
+}
+
 static int update_leaf(struct summary *s, const struct metrics *m, const struct node *from,
 		       struct buf *key)
 {
@@ -130,8 +213,10 @@ static int update_leaf(struct summary *s, const struct metrics *m, const struct 
 	at = depth;
 	for (const struct node *n = from; n != NULL; n = n->parent)
 		path[--at] = node_key(n);
-	r = tree_leaf_at(&s->tree, path, depth, &leaf);
-	if (r < 0)
+	r = open_all_theirs(s, path, depth);
+	if (r == 0)
+		r = tree_leaf_at(&s->tree, path, depth, &leaf);
+	if (r != 0)
 		return r;
 	st = statistics_of(leaf);
 	if (st == NULL)
@@ -173,6 +258,7 @@ static int on_set(void *arg, struct node *leaf)
 		return -ENOMEM;
 	st->track = 0; /* what a person sets stands as it is */
 	st->has_data = true;
+	st->is_theirs = false;
 	return 0;
 }
 
@@ -281,6 +367,84 @@ int summary_set_int(struct summary *s, const struct span *path, size_t count, in
 	return r < 0 ? r : on_set(NULL, leaf);
 }
 
+/* --- what W&B has --- */
+
+/* True and *ret when the object has a number there. */
+static bool statistic_in(struct span object, const char *key, double *ret)
+{
+	struct span value;
+	char text[64];
+	char *end;
+
+	if (jsonslice_find(object, key, &value) < 0 || value.len >= sizeof(text))
+		return false;
+	memcpy(text, value.at, value.len);
+	text[value.len] = '\0';
+	*ret = strtod(text, &end);
+	return end != text;
+}
+
+/* A scalar as msgpack; anything else is left out. 0, -ENOMEM. */
+static int put_scalar(struct buf *ret, struct span text)
+{
+	json_t *value =
+		json_loadb((const char *)text.at, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	struct pack p;
+
+	buf_clear(ret);
+	pack_init(&p, ret);
+	if (json_is_integer(value))
+		pack_int(&p, json_integer_value(value));
+	else if (json_is_real(value))
+		pack_double(&p, json_real_value(value));
+	else if (json_is_string(value))
+		pack_str(&p, (struct span){.at = (const uint8_t *)json_string_value(value),
+					   .len = json_string_length(value)});
+	json_decref(value);
+	return ret->error;
+}
+
+/* What the statistics there say goes on here. value: their object. 0, -ENOMEM. */
+static int go_on_from(struct statistics *st, const struct metric *m, struct span value)
+{
+	double *end = m->goal == GOAL_MAXIMIZE ? &st->max : &st->min;
+	bool *has_end = m->goal == GOAL_MAXIMIZE ? &st->has_max : &st->has_min;
+	struct span first;
+
+	configure(st, m);
+	st->saw_glob |= m->is_glob;
+	st->has_min = statistic_in(value, "min", &st->min);
+	st->has_max = statistic_in(value, "max", &st->max);
+	*has_end = *has_end || statistic_in(value, "best", end);
+	return jsonslice_find(value, "first", &first) == 0 ? put_scalar(&st->first, first) : 0;
+}
+
+static int adopt(struct summary *s, const struct metrics *m, const struct node *theirs)
+{
+	const struct metric *metric = metrics_find(m, node_key(theirs));
+	const struct node *leaf = tree_child(&s->tree, NULL, node_key(theirs));
+	const struct statistics *st = leaf == NULL ? NULL : leaf->extra;
+	const struct span path[1] = {node_key(theirs)};
+	int r;
+
+	if (leaf != NULL && (!leaf->is_leaf || (st != NULL && st->has_data && !st->is_theirs)))
+		return 0;
+	r = put_theirs(s, path, 1, buf_span(&theirs->value));
+	if (r < 0 || metric == NULL || (metric->kinds & TRACKED) == 0)
+		return r;
+	leaf = tree_child(&s->tree, NULL, node_key(theirs));
+	return go_on_from(leaf->extra, metric, buf_span(&theirs->value));
+}
+
+int summary_adopt(struct summary *s, const struct metrics *m, const struct tree *server)
+{
+	int r = 0;
+
+	for (const struct node *n = server->first; r == 0 && n != NULL; n = n->next)
+		r = adopt(s, m, n);
+	return r;
+}
+
 /* --- out --- */
 
 static void print_msgpack(struct json *j, const struct buf *value)
@@ -291,6 +455,17 @@ static void print_msgpack(struct json *j, const struct buf *value)
 		json_put_null(j);
 	else
 		(void)value_to_json(j, &m, VALUE_HISTORY); /* it was checked when it came */
+}
+
+static void print_theirs(struct json *j, const struct node *leaf)
+{
+	struct mp at = mp_of(buf_span(&leaf->value));
+	struct mp_value text;
+
+	if (mp_read(&at, &text) == 0 && text.type == MP_STR)
+		json_put_raw(j, text.bytes);
+	else
+		json_put_null(j);
 }
 
 static void print_statistics(struct json *j, const struct node *leaf, const struct statistics *st)
@@ -335,7 +510,9 @@ static bool print_leaf(struct json *j, const struct node *leaf, enum value_style
 		return false;
 	if (j == NULL)
 		return true;
-	if (st->track == 0)
+	if (st->is_theirs)
+		print_theirs(j, leaf);
+	else if (st->track == 0)
 		print_msgpack(j, &leaf->value);
 	else
 		print_statistics(j, leaf, st);
@@ -349,13 +526,14 @@ void summary_to_json(const struct summary *s, struct json *j)
 
 /* --- state --- */
 
-/* [latest, first, min, max, total, count, track, hidden, has_data, best_is_most, saw_glob] */
+/* [latest, first, min, max, total, count, track, hidden, has_data, best_is_most, saw_glob,
+ * is_theirs, has_min, has_max] */
 static void pack_leaf(struct pack *p, const struct node *leaf)
 {
 	static const struct statistics none;
 	const struct statistics *st = leaf->extra != NULL ? leaf->extra : &none;
 
-	pack_array(p, 11);
+	pack_array(p, STATE_PARTS);
 	if (leaf->value.len > 0)
 		pack_raw(p, buf_span(&leaf->value));
 	else
@@ -373,6 +551,9 @@ static void pack_leaf(struct pack *p, const struct node *leaf)
 	pack_bool(p, st->has_data);
 	pack_bool(p, st->best_is_most);
 	pack_bool(p, st->saw_glob);
+	pack_bool(p, st->is_theirs);
+	pack_bool(p, st->has_min);
+	pack_bool(p, st->has_max);
 }
 
 void summary_to_msgpack(const struct summary *s, struct pack *p)
@@ -390,30 +571,36 @@ static int read_double(struct mp *at, double *ret)
 	return 0;
 }
 
-static int read_statistics(struct statistics *st, struct mp *at, bool has_saw_glob)
+/* False: the next value is none. */
+static bool read_bool(struct mp *at, bool *ret)
+{
+	struct mp_value v;
+
+	if (mp_read(at, &v) < 0 || v.type != MP_BOOL)
+		return false;
+	*ret = v.boolean;
+	return true;
+}
+
+static int read_statistics(struct statistics *st, struct mp *at, uint32_t parts)
 {
 	struct mp_value count;
 	struct mp_value track;
-	struct mp_value hidden;
-	struct mp_value has_data;
-	struct mp_value best;
-	struct mp_value saw_glob = {.boolean = true}; /* of a wbx that asked with the first row */
 
 	if (read_double(at, &st->min) < 0 || read_double(at, &st->max) < 0 ||
 	    read_double(at, &st->total) < 0)
 		return -EBADMSG;
 	if (mp_read(at, &count) < 0 || !mp_to_int64(&count, &st->count) ||
-	    mp_read(at, &track) < 0 || track.type != MP_UINT || mp_read(at, &hidden) < 0 ||
-	    hidden.type != MP_BOOL || mp_read(at, &has_data) < 0 || has_data.type != MP_BOOL ||
-	    mp_read(at, &best) < 0 || best.type != MP_BOOL)
+	    mp_read(at, &track) < 0 || track.type != MP_UINT || !read_bool(at, &st->hidden) ||
+	    !read_bool(at, &st->has_data) || !read_bool(at, &st->best_is_most))
 		return -EBADMSG;
-	if (has_saw_glob && (mp_read(at, &saw_glob) < 0 || saw_glob.type != MP_BOOL))
-		return -EBADMSG;
-	st->saw_glob = saw_glob.boolean;
+	st->saw_glob = true; /* a wbx without it asked with the first row */
 	st->track = (unsigned)track.natural & TRACKED;
-	st->hidden = hidden.boolean;
-	st->has_data = has_data.boolean;
-	st->best_is_most = best.boolean;
+	st->has_min = st->has_max = st->count > 0;
+	if (parts == STATE_PARTS &&
+	    (!read_bool(at, &st->saw_glob) || !read_bool(at, &st->is_theirs) ||
+	     !read_bool(at, &st->has_min) || !read_bool(at, &st->has_max)))
+		return -EBADMSG;
 	return 0;
 }
 
@@ -430,11 +617,12 @@ static int on_state_leaf(void *arg, struct node *leaf)
 	(void)arg;
 	if (st == NULL)
 		return -ENOMEM;
-	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY || head.count < 10 ||
-	    head.count > 11 || mp_take(&at, &latest) < 0 || mp_take(&at, &first) < 0 ||
-	    read_statistics(st, &at, head.count == 11) < 0)
+	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY ||
+	    (head.count != STATE_PARTS && head.count != OLD_STATE_PARTS) ||
+	    mp_take(&at, &latest) < 0 || mp_take(&at, &first) < 0 ||
+	    read_statistics(st, &at, head.count) < 0)
 		return -EBADMSG;
-	r = buf_add(&st->first, first.at, first.len);
+	r = first.at[0] == 0xc0 /* nil */ ? 0 : buf_add(&st->first, first.at, first.len);
 	if (r == 0) {
 		memmove(leaf->value.data, latest.at, latest.len); /* it is a part of itself */
 		leaf->value.len = latest.len;

@@ -19,6 +19,10 @@ int summary_record(struct summary *s, struct mp body);
 /* What a definition by name asks for; globs come with the rows. overwrite: it forgets what was asked
  * for before. */
 int summary_define(struct summary *s, const struct metric *m, bool overwrite);
+/* What W&B has (top-level keys, values as JSON text) stands beside ours: keys that were neither
+ * logged nor set here. The least, most, best, first and last of a metric that m defines so go on
+ * from there; its mean begins anew, for nobody says of how many values it was. */
+int summary_adopt(struct summary *s, const struct metrics *m, const struct tree *server);
 int summary_set_int(struct summary *s, const struct span *path, size_t count, int64_t value);
 
 void summary_to_json(const struct summary *s, struct json *j);

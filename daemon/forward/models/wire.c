@@ -1,14 +1,25 @@
 /* See wire.h: what is sent. What comes back is read in wire_read.c. */
 #include "daemon/forward/models/wire.h"
 
+enum {
+	ROWS_ASKED_MAX = 10000 /* W&B takes samples above it */
+};
+
 /* Own wording, valid against the reconstructed schema; a variable that is left out leaves its field
  * alone. */
 static const char viewer_query[] = "query WbxViewer { viewer { id entity username } }";
-/* Only what is read: summaries may be megabytes. */
-static const char status_query[] =
-	"query WbxRunStatus($entity: String, $project: String, $run: String!) { "
+#define STATUS_QUERY(fields)                                                                       \
+	"query WbxRunStatus($entity: String, $project: String, $run: String!) { "                  \
+	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "      \
+	"id name displayName historyLineCount historyTail" fields " } } }"
+static const char status_query[] = STATUS_QUERY("");
+static const char whole_query[] =
+	STATUS_QUERY(" state tags config summaryMetrics eventsLineCount logLineCount eventsTail");
+static const char rows_query[] =
+	"query WbxRunRows($entity: String, $project: String, $run: String!, $min: Int64, "
+	"$max: Int64, $samples: Int) { "
 	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "
-	"id name displayName tags historyLineCount historyTail } } }";
+	"history(minStep: $min, maxStep: $max, samples: $samples) } } }";
 static const char upsert_mutation[] =
 	"mutation WbxUpsertRun($id: String, $entity: String, $project: String, $run: String, "
 	"$displayName: String, $group: String, $jobType: String, $notes: String, "
@@ -104,12 +115,27 @@ void wire_viewer(struct buf *ret)
 	close_query(&j);
 }
 
-void wire_run_status(struct buf *ret, const struct wire_name *name)
+void wire_run_status(struct buf *ret, const struct wire_name *name, bool is_whole)
 {
 	struct json j;
 
-	open_query(&j, ret, "WbxRunStatus", status_query);
+	open_query(&j, ret, "WbxRunStatus", is_whole ? whole_query : status_query);
 	add_name(&j, name);
+	close_query(&j);
+}
+
+void wire_run_rows(struct buf *ret, const struct wire_name *name, int64_t first, int64_t last)
+{
+	struct json j;
+
+	open_query(&j, ret, "WbxRunRows", rows_query);
+	add_name(&j, name);
+	json_put_key_text(&j, "min");
+	json_put_int(&j, first);
+	json_put_key_text(&j, "max");
+	json_put_int(&j, last + 1); /* it is not among them */
+	json_put_key_text(&j, "samples");
+	json_put_int(&j, ROWS_ASKED_MAX);
 	close_query(&j);
 }
 
@@ -120,8 +146,8 @@ static void add_tags(struct json *j, const struct wire_upsert *u)
 	json_open_array(j);
 	for (const struct node *n = u->about->tags.first; n != NULL; n = n->next)
 		json_put_string(j, node_key(n));
-	for (const struct node *n = u->server_tags == NULL ? NULL : u->server_tags->first;
-	     n != NULL; n = n->next) {
+	for (const struct node *n = u->server == NULL ? NULL : u->server->tags.first; n != NULL;
+	     n = n->next) {
 		if (tree_child(&u->about->tags, NULL, node_key(n)) == NULL &&
 		    tree_child(&u->about->no_tags, NULL, node_key(n)) == NULL)
 			json_put_string(j, node_key(n));
@@ -135,7 +161,7 @@ static void add_config(struct json *j, const struct wire_upsert *u, struct buf *
 	struct json inner;
 
 	json_init(&inner, config);
-	about_config_to_json(u->about, u->metrics, &inner);
+	about_config_to_json(u->about, u->metrics, u->server, &inner);
 	json_put_key_text(j, "config");
 	json_put_string(j, (struct span){.at = config->data + at, .len = config->len - at});
 }

@@ -4,6 +4,7 @@
 
 #include "daemon/forward/models/about.h"
 #include "daemon/forward/models/summary.h"
+#include "daemon/forward/models/wire_about.h"
 #include "proto/limits.h"
 
 /* --- addresses: appended to base, percent-encoded where needed --- */
@@ -19,15 +20,19 @@ struct wire_name { /* of a run; entity "": the default of the key */
 };
 
 void wire_viewer(struct buf *ret);
-void wire_run_status(struct buf *ret, const struct wire_name *name);
+/* is_whole: with what a struct wire_about holds, which may be megabytes. */
+void wire_run_status(struct buf *ret, const struct wire_name *name, bool is_whole);
+
+/* Its rows with steps from first to last. */
+void wire_run_rows(struct buf *ret, const struct wire_name *name, int64_t first, int64_t last);
 
 struct wire_upsert {
 	struct wire_name name;
 	const char *id; /* the server's, of a run that exists; "": none */
 	const struct about *about;
 	const struct metrics *metrics;
-	unsigned what;                  /* enum about_dirt: what to say */
-	const struct tree *server_tags; /* tags that W&B has; NULL: none */
+	unsigned what;                   /* enum about_dirt: what to say */
+	const struct wire_about *server; /* what W&B has; NULL: nothing */
 };
 /* *ret_config: the config's JSON alone, when it is part of it, appended. */
 void wire_run_upsert(struct buf *ret, const struct wire_upsert *u, struct buf *ret_config);
@@ -52,6 +57,13 @@ struct wire_user {
 };
 int wire_read_viewer(struct span body, struct wire_user *ret);
 
+/* What tells one row from another: _step and _timestamp. False: it has none. */
+struct wire_row {
+	int64_t step;
+	double timestamp;
+};
+bool wire_row_of(struct span line, struct wire_row *ret);
+
 struct wire_run {
 	bool exists;
 	char id[NAME_MAX_BYTES + 1];
@@ -59,11 +71,21 @@ struct wire_run {
 	char project[NAME_MAX_BYTES + 1];
 	char name[NAME_MAX_BYTES + 1];
 	char display_name[NAME_MAX_BYTES + 1];
-	int64_t lines;     /* of its history */
-	int64_t next_step; /* from its tail; 0 when it has no rows */
+	char state[16];      /* running, finished, failed ...; "": not said */
+	int64_t lines;       /* of its history */
+	int64_t event_lines; /* these and what follows: of a whole answer alone */
+	int64_t console_lines;
+	int64_t next_step; /* behind its last row and its summary; 0 when it has neither */
+	bool has_last;     /* the newest row was said */
+	struct wire_row last;
+	int64_t runtime_us; /* as far as its newest row, event or summary says */
 };
-/* ret_tags: its tags are added to the tree as top-level keys. */
-int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *ret_tags);
+/* What a whole answer says besides is added to ret_about. 0, also when there is no such run; beside
+ * the errors below -ENOMEM, -E2BIG. */
+int wire_read_run_status(struct span body, struct wire_run *ret, struct wire_about *ret_about);
+/* The answer to wire_run_rows(): calls on_row for each, in their order. */
+typedef void (*wire_on_row)(void *arg, struct span line);
+int wire_read_rows(struct span body, wire_on_row on_row, void *arg);
 int wire_read_upsert(struct span body, struct wire_run *ret);
 /* True when somebody pressed Stop; an answer that cannot be read says no. */
 bool wire_read_stopped(struct span body);

@@ -1,10 +1,12 @@
 /* See wire.h: what W&B answers. */
+#include "daemon/forward/models/jsonslice.h"
 #include "daemon/forward/models/wire.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void json_free_at(json_t **j)
 {
@@ -71,19 +73,45 @@ int wire_read_viewer(struct span body, struct wire_user *ret)
 	return 0;
 }
 
-/* _step of the last line in the tail: the JSON text of a list of lines. Lines may hold NaN, which
- * no JSON reader takes, so the number is looked for as text. */
-static int64_t step_in_tail(const json_t *tail)
-{
-	static const char key[] = "\\\"_step\\\":";
-	const char *found = NULL;
-	const char *from = json_string_value(tail);
+enum {
+	NUMBER_MAX = 64 /* characters of one that is looked at */
+};
 
-	while (from != NULL && (from = strstr(from, key)) != NULL) {
-		found = from + sizeof(key) - 1;
-		from = found;
-	}
-	return found == NULL ? -1 : strtoll(found, NULL, 10);
+/* The text of a value in an object of W&B's; the object may hold NaN, which no JSON reader takes. */
+static bool value_in(struct span object, const char *key, char ret[NUMBER_MAX])
+{
+	struct span value;
+
+	if (jsonslice_find(object, key, &value) < 0 || value.len >= NUMBER_MAX)
+		return false;
+	memcpy(ret, value.at, value.len);
+	ret[value.len] = '\0';
+	return true;
+}
+
+/* -1: there is none. */
+static int64_t step_in(struct span object)
+{
+	char text[NUMBER_MAX];
+
+	return value_in(object, "_step", text) && text[0] >= '0' && text[0] <= '9'
+		       ? strtoll(text, NULL, 10)
+		       : -1;
+}
+
+static struct span text_span(const json_t *text)
+{
+	return (struct span){.at = (const uint8_t *)json_string_value(text),
+			     .len = json_string_length(text)};
+}
+
+/* The last line in a tail, which is the JSON text of a list of lines. It lives in *ret_tail. */
+static struct span last_line(const json_t *text, json_t **ret_tail)
+{
+	struct span tail = text_span(text);
+
+	*ret_tail = tail.at == NULL ? NULL : parse(tail);
+	return text_span(json_array_get(*ret_tail, json_array_size(*ret_tail) - 1));
 }
 
 /* Steps go on behind the last, and are no fewer than the lines. */
@@ -94,30 +122,60 @@ static int64_t step_behind(int64_t step, int64_t lines)
 	return last < INT64_MAX ? last + 1 : INT64_MAX;
 }
 
-static int take_tags(const json_t *tags, struct tree *ret)
+static int take_about(json_t *run, struct wire_about *ret)
 {
+	json_t *tags = json_object_get(run, "tags");
+	struct span config = text_span(json_object_get(run, "config"));
+	struct span summary = text_span(json_object_get(run, "summaryMetrics"));
 	size_t i;
 	json_t *tag;
+	int r = 0;
 
 	json_array_foreach(tags, i, tag)
 	{
-		struct span text = {.at = (const uint8_t *)json_string_value(tag),
-				    .len = json_string_length(tag)};
-		struct node *leaf;
-		int r = text.at == NULL ? 0 : tree_leaf(ret, NULL, text, &leaf);
-
-		if (r < 0)
-			return r;
+		if (r == 0 && json_is_string(tag))
+			r = wire_about_tag(ret, text_span(tag));
 	}
-	return 0;
+	if (r == 0 && config.at != NULL)
+		r = wire_about_config(ret, config);
+	return r == 0 && summary.at != NULL ? wire_about_summary(ret, summary) : r;
 }
 
-int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *ret_tags)
+static void more_runtime(struct wire_run *ret, struct span object, const char *key)
+{
+	char text[NUMBER_MAX];
+	double seconds = value_in(object, key, text) ? strtod(text, NULL) : 0;
+
+	if (seconds > 0 && seconds < 1e9 && (int64_t)(seconds * 1e6) > ret->runtime_us)
+		ret->runtime_us = (int64_t)(seconds * 1e6);
+}
+
+/* How far the run is: by its newest row, its newest event and its summary. */
+static void take_progress(json_t *run, struct wire_run *ret)
+{
+	auto_json json_t *history = NULL;
+	auto_json json_t *events = NULL;
+	struct span row = last_line(json_object_get(run, "historyTail"), &history);
+	struct span event = last_line(json_object_get(run, "eventsTail"), &events);
+	struct span summary = text_span(json_object_get(run, "summaryMetrics"));
+	int64_t of_row = step_in(row);
+	int64_t of_summary = step_in(summary);
+	struct span wandb;
+
+	ret->next_step = step_behind(of_row > of_summary ? of_row : of_summary, ret->lines);
+	ret->has_last = wire_row_of(row, &ret->last);
+	more_runtime(ret, row, "_runtime");
+	more_runtime(ret, event, "_runtime");
+	more_runtime(ret, summary, "_runtime");
+	if (jsonslice_find(summary, "_wandb", &wandb) == 0)
+		more_runtime(ret, wandb, "runtime");
+}
+
+int wire_read_run_status(struct span body, struct wire_run *ret, struct wire_about *ret_about)
 {
 	auto_json json_t *whole = NULL;
 	json_t *data;
 	json_t *run;
-	int64_t step;
 	int r = read_data(body, &whole, &data);
 
 	if (r < 0)
@@ -132,9 +190,42 @@ int wire_read_run_status(struct span body, struct wire_run *ret, struct tree *re
 	copy_text(ret->display_name, sizeof(ret->display_name),
 		  json_object_get(run, "displayName"));
 	ret->lines = count_of(json_object_get(run, "historyLineCount"));
-	step = step_in_tail(json_object_get(run, "historyTail"));
-	ret->next_step = ret->lines == 0 ? 0 : step_behind(step, ret->lines);
-	return take_tags(json_object_get(run, "tags"), ret_tags);
+	ret->event_lines = count_of(json_object_get(run, "eventsLineCount"));
+	ret->console_lines = count_of(json_object_get(run, "logLineCount"));
+	copy_text(ret->state, sizeof(ret->state), json_object_get(run, "state"));
+	take_progress(run, ret);
+	return take_about(run, ret_about);
+}
+
+int wire_read_rows(struct span body, wire_on_row on_row, void *arg)
+{
+	auto_json json_t *whole = NULL;
+	json_t *data;
+	json_t *rows;
+	json_t *line;
+	size_t i;
+	int r = read_data(body, &whole, &data);
+
+	if (r < 0)
+		return r;
+	rows = AT(data, "model", "bucket", "history");
+	json_array_foreach(rows, i, line)
+	{
+		if (json_is_string(line))
+			on_row(arg, text_span(line));
+	}
+	return 0;
+}
+
+bool wire_row_of(struct span line, struct wire_row *ret)
+{
+	char text[NUMBER_MAX];
+
+	ret->step = step_in(line);
+	if (ret->step < 0 || !value_in(line, "_timestamp", text))
+		return false;
+	ret->timestamp = strtod(text, NULL);
+	return true;
 }
 
 int wire_read_upsert(struct span body, struct wire_run *ret)

@@ -1,0 +1,383 @@
+/* See run_parts.h: where our lines stand in a run to which others may write as well. */
+#include "daemon/base/log.h"
+#include "daemon/forward/models/run_parts.h"
+#include "proto/base/clock.h"
+#include "proto/base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	SHORT_COUNTS_MAX = 12,
+	QUIET_ASKS_MAX = 12, /* before each request; then once in a heartbeat */
+};
+
+void run_forget_about(struct models_run *r)
+{
+	r->has_about = false;
+	wire_about_clear(&r->server_about);
+}
+
+/* Our offsets and step numbers hold while nobody else writes: after a start, a lost link and a
+ * silence W&B is asked how far it has the run, and again and again when it was there before us, or
+ * others were found in it. */
+bool run_must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms)
+{
+	uint64_t every_ms =
+		r->quiet_asks < QUIET_ASKS_MAX ? r->host->interval_ms / 2 : r->host->heartbeat_ms;
+	bool is_alone = r->is_alone && now_ms < r->heard_ms + 2 * r->host->heartbeat_ms &&
+			(!r->plan->has_company || now_ms < r->asked_ms + every_ms);
+
+	if (is_alone || r->info->state == RUN_NEW || r->info->state == RUN_DONE)
+		return false;
+	return wants_rows || r->plan->next_offset > r->info->done_offset;
+}
+
+/* --- which of the planned lines are there --- */
+
+int run_planned_steps(struct models_run *r, int64_t *ret_first, int64_t *ret_last)
+{
+	return reader_line_steps(r->host->reader, r->id, r->info->done_offset, ret_first, ret_last);
+}
+
+/* Lines go out and arrive in their order: those that W&B has are the first ones. */
+struct comparison {
+	struct models_run *r;
+	struct wire_row *planned;
+	size_t planned_count;
+	size_t planned_cap;
+	size_t there;
+};
+
+static int on_planned(void *arg, const struct planned_line *line)
+{
+	struct comparison *c = arg;
+
+	if (mem_room(c->planned, c->planned_count, c->planned_cap) < 0)
+		return -ENOMEM;
+	if (!wire_row_of(line->text, &c->planned[c->planned_count]))
+		return 1; /* all that we plan has both */
+	c->planned_count++;
+	return 0;
+}
+
+static int read_planned(struct comparison *c)
+{
+	struct models_run *r = c->r;
+	int64_t at = r->info->done_offset;
+	int e = 0;
+
+	while (e == 0 && at < r->plan->next_offset) {
+		size_t before = c->planned_count;
+
+		e = reader_lines(r->host->reader, r->id, at, on_planned, c);
+		if (c->planned_count == before)
+			break;
+		at += (int64_t)(c->planned_count - before);
+	}
+	return e < 0 ? e : 0;
+}
+
+static void on_row(void *arg, struct span line)
+{
+	struct comparison *c = arg;
+	const struct wire_row *next = &c->planned[c->there];
+	struct wire_row row;
+
+	/* both were printed from the same double */
+	if (c->there < c->planned_count && wire_row_of(line, &row) && row.step == next->step &&
+	    !(row.timestamp < next->timestamp) && !(row.timestamp > next->timestamp))
+		c->there++;
+}
+
+int run_read_rows(struct models_run *r, struct span body)
+{
+	struct comparison c = {.r = r};
+	int e = read_planned(&c);
+
+	if (e == 0)
+		e = wire_read_rows(body, on_row, &c);
+	r->rows_there = (int64_t)c.there;
+	(void)mem_free(c.planned);
+	return e;
+}
+
+/* --- behind others --- */
+
+struct restep {
+	struct models_run *r;
+	int64_t offset; /* of the next line, where it stands from now on */
+	int64_t step;   /* the lowest that is free */
+	int error;
+};
+
+/* A line keeps its step unless somebody has it, or a higher one. */
+static int on_line_to_restep(void *arg, const struct planned_line *line)
+{
+	struct restep *n = arg;
+	struct change c = {
+		.kind = CHANGE_LINE_STEP, .run = n->r->id, .offset = n->offset++, .step = n->step};
+	struct buf text;
+
+	if (line->step >= n->step) {
+		n->step = line->step + 1;
+		return 0;
+	}
+	buf_init(&text, LINE_BYTES_MAX + 64);
+	n->error = plan_restep(line->text, n->step, &text);
+	if (n->error == 0) {
+		c.text = buf_span(&text);
+		changes_add(n->r->changes, &c);
+		n->step++;
+	}
+	buf_done(&text);
+	return n->error;
+}
+
+static int restep(struct models_run *r, int64_t from, int64_t count, int64_t to)
+{
+	struct restep n = {.r = r, .offset = to, .step = r->server.next_step};
+	int e = 0;
+
+	while (e == 0 && n.offset < to + count) {
+		int64_t before = n.offset;
+
+		e = reader_lines(r->host->reader, r->id, from + (before - to), on_line_to_restep,
+				 &n);
+		if (n.offset == before)
+			break;
+	}
+	if (r->plan->rows.next_step < n.step)
+		r->plan->rows.next_step = n.step;
+	return e;
+}
+
+static int on_line_there(void *arg, const struct planned_line *line)
+{
+	struct models_run *r = arg;
+	const struct change c = {
+		.kind = CHANGE_CONFIRM,
+		.stream = stream_of(r->id, CLASS_METRICS),
+		.records = line->records,
+		.bytes = line->bytes,
+	};
+
+	if (r->rows_there-- <= 0)
+		return 1;
+	changes_add(r->changes, &c);
+	r->planned_bytes -= line->text.len < r->planned_bytes ? line->text.len : r->planned_bytes;
+	return 0;
+}
+
+/* The first `there` of the planned lines were taken, only the answer was lost. */
+static int confirm_there(struct models_run *r, int64_t there)
+{
+	const struct change done = {
+		.kind = CHANGE_LINES_DONE, .run = r->id, .offset = r->info->done_offset + there};
+	int64_t left;
+	int e = 0;
+
+	r->rows_there = there;
+	while (e == 0 && r->rows_there > 0) {
+		left = r->rows_there;
+		e = reader_lines(r->host->reader, r->id, done.offset - left, on_line_there, r);
+		if (r->rows_there == left)
+			break;
+	}
+	r->rows_there = 0;
+	if (there > 0)
+		changes_add(r->changes, &done);
+	r->info->done_offset += there;
+	return e < 0 ? e : 0;
+}
+
+/* Ours go on behind so many lines; `there` of those that are planned are among them. */
+static int go_behind(struct models_run *r, int64_t lines, int64_t there)
+{
+	const struct change c = {.kind = CHANGE_RUN_OFFSET, .run = r->id, .offset = lines};
+	struct plan *p = r->plan;
+	int64_t count = p->next_offset - r->info->done_offset - there;
+	int e = confirm_there(r, there);
+
+	changes_add(r->changes, &c);
+	if (e == 0)
+		e = restep(r, r->info->done_offset, count, lines);
+	p->next_offset = lines + count;
+	r->info->done_offset = lines;
+	r->quiet_asks = 0;
+	p->has_company = true;
+	return e;
+}
+
+/* What W&B has beyond what it confirmed is ours when its newest row is the one that we have there:
+ * only the answer was lost. */
+static int on_line_row(void *arg, const struct planned_line *line)
+{
+	struct wire_row *row = arg;
+
+	if (!wire_row_of(line->text, row))
+		row->step = -1;
+	return 1;
+}
+
+static bool is_ours(struct models_run *r, int64_t lines)
+{
+	struct wire_row row = {.step = -1};
+
+	if (lines == r->info->done_offset)
+		return true;
+	if (lines < r->info->done_offset || lines > r->plan->next_offset ||
+	    lines != r->server.lines || !r->server.has_last)
+		return false;
+	return reader_lines(r->host->reader, r->id, lines - 1, on_line_row, &row) >= 0 &&
+	       row.step == r->server.last.step && !(row.timestamp < r->server.last.timestamp) &&
+	       !(row.timestamp > r->server.last.timestamp);
+}
+
+void run_take_place(struct models_run *r, int64_t lines)
+{
+	struct rows *rows = &r->plan->rows;
+
+	if (r->server.lines > lines)
+		lines = r->server.lines;
+	if (rows->next_step < r->server.next_step)
+		rows->next_step = r->server.next_step;
+	r->is_alone = true;
+	if (is_ours(r, lines))
+		return;
+	log_info("models", "run=%s goes on behind the %lld rows that W&B has", r->info->name,
+		 (long long)lines);
+	r->changes->error = go_behind(r, lines, 0);
+}
+
+/* --- what W&B says --- */
+
+/* Its count may be behind its rows. */
+static bool is_short(struct models_run *r, const struct wire_run *server)
+{
+	if (!server->exists || server->lines >= r->info->done_offset ||
+	    ++r->short_counts >= SHORT_COUNTS_MAX) {
+		r->short_counts = 0;
+		return false;
+	}
+	run_forget_about(r);
+	r->not_before_ms = clock_mono_ms() + r->host->interval_ms;
+	return true;
+}
+
+static void park(struct models_run *r, const char *why)
+{
+	if (!run_changes(r))
+		return;
+	run_park(r, why);
+	run_commit(r);
+}
+
+/* The run was created before: who else wrote to it since? */
+static void look_at_lines(struct models_run *r)
+{
+	char why[128];
+
+	if (is_short(r, &r->server))
+		return;
+	r->heard_ms = r->asked_ms = clock_mono_ms();
+	r->quiet_asks++;
+	if (!r->server.exists) {
+		park(r, "W&B has no such run any more");
+	} else if (r->server.lines < r->info->done_offset) {
+		(void)snprintf(why, sizeof(why), "W&B has %lld rows and had confirmed %lld",
+			       (long long)r->server.lines, (long long)r->info->done_offset);
+		park(r, why);
+	} else if (is_ours(r, r->server.lines)) {
+		r->is_alone = true;
+	} else if (r->plan->next_offset > r->info->done_offset) {
+		r->wants_rows = true; /* some of them may be the planned ones */
+	} else {
+		r->rows_there = 0;
+		run_rows_are_known(r);
+	}
+}
+
+void run_rows_are_known(struct models_run *r)
+{
+	int64_t before = r->info->done_offset;
+	int e;
+
+	r->wants_rows = false;
+	r->is_alone = true;
+	if (!run_changes(r))
+		return;
+	log_warn("models",
+		 "run=%s W&B has %lld lines, %lld of them ours: somebody else wrote; ours go on "
+		 "behind",
+		 r->info->name, (long long)r->server.lines, (long long)(before + r->rows_there));
+	e = go_behind(r, r->server.lines, r->rows_there);
+	if (e < 0) {
+		run_give_up(r, "going behind another writer", e);
+		return;
+	}
+	plan_save(r->plan, r->changes);
+	run_commit(r);
+}
+
+static const char *conflict_of(const struct models_run *r)
+{
+	const struct plan *p = r->plan;
+
+	if (!p->has_run)
+		return r->server.exists
+			       ? NULL
+			       : "W&B has no such run, and nobody here has opened it: only "
+				 "attached to";
+	if (p->resume == RESUME_MUST && !r->server.exists)
+		return "resume=must, and W&B has no such run; a retry makes it";
+	if (p->resume == RESUME_NEVER && r->server.exists)
+		return "resume=never, and W&B has this run; a retry goes on with it";
+	return NULL;
+}
+
+/* Who only adds to a run that has ended leaves it as ended as it was. */
+static void note_end(struct models_run *r)
+{
+	const char *state = r->server.state;
+
+	r->plan->has_ended = strcmp(state, "finished") == 0 || strcmp(state, "failed") == 0 ||
+			     strcmp(state, "crashed") == 0 || strcmp(state, "killed") == 0;
+	r->plan->exit_code = strcmp(state, "finished") != 0;
+}
+
+static void first_look(struct models_run *r)
+{
+	struct plan *p = r->plan;
+	int e;
+
+	r->conflict = conflict_of(r);
+	if (r->conflict != NULL || !r->server.exists)
+		return;
+	if (!p->has_run)
+		note_end(r);
+	p->has_company = true;
+	r->asked_ms = clock_mono_ms();
+	e = plan_go_on(p, &r->server, &r->server_about);
+	if (e < 0)
+		run_give_up(r, "reading what W&B has", e);
+}
+
+void run_status_is_known(struct models_run *r, const struct wire_run *server)
+{
+	struct plan *p = r->plan;
+	bool is_new = r->info->state == RUN_NEW;
+	int e = 0;
+
+	r->server = *server;
+	r->has_about = r->request.is_whole;
+	if (r->has_about && !is_new && (p->has_company || !p->has_run))
+		e = summary_adopt(&p->summary, &p->metrics, &r->server_about.summary);
+	if (e < 0)
+		run_give_up(r, "reading what W&B has", e);
+	else if (is_new)
+		first_look(r);
+	else
+		look_at_lines(r);
+}
