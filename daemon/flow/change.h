@@ -21,10 +21,15 @@ enum change_kind {
 	CHANGE_LATE_ADD, /* run, lsn, step, time_us, text (payload): counted in the run */
 	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload, digest: the blob gets one reference
 			      more */
+	CHANGE_SIDE_ADD, /* run, file, offset, text: a line; takes the place of one that is there */
+	CHANGE_SIDE_STATE, /* run, text: the state of that planner at its cursor */
 	/* marks */
 	CHANGE_LINES_DONE, /* run, offset: lines below it are confirmed and forgotten */
 	CHANGE_LINE_DEAD,  /* run, offset: the line becomes the dead letter below it in the list,
 			      later ones move down by one */
+	CHANGE_SIDE_DONE,  /* run, file, offset: lines below it are confirmed and forgotten */
+	CHANGE_SIDE_DROP,  /* run, file, offset: the line goes, later ones move down by one */
+	CHANGE_SIDE_MOVE,  /* run, file, number: all lines move so far */
 	CHANGE_CONFIRM,    /* stream, lsn (nothing at or below is needed), records, bytes, blobs,
 			      blob_bytes: added to the confirmed */
 	CHANGE_RUN_STATE,  /* run, state */
@@ -75,6 +80,7 @@ struct change {
 	int64_t step;
 	int64_t time_us;
 	int64_t number;
+	enum side_file file;
 	int64_t records;
 	int64_t bytes;
 	int64_t blobs;

@@ -140,6 +140,23 @@ int reader_lines(struct reader *r, int64_t run, int64_t from_offset, reader_on_l
 int reader_line_steps(struct reader *r, int64_t run, int64_t from_offset, int64_t *ret_first,
 		      int64_t *ret_last);
 
+/* Lines of a run beside its history that are planned and not confirmed. */
+struct side_count {
+	int64_t first; /* offset of the first; they follow one another */
+	int64_t count;
+};
+int reader_side_counts(struct reader *r, int64_t run, struct side_count ret[SIDE_FILES]);
+struct side_line {
+	int64_t offset;
+	struct span text; /* borrowed */
+};
+typedef int (*reader_on_side_line)(void *arg, const struct side_line *line);
+/* At and above from_offset, until the callback ends it or READER_PAGE are read. */
+int reader_side_lines(struct reader *r, int64_t run, enum side_file file, int64_t from_offset,
+		      reader_on_side_line on_line, void *arg);
+/* The state of their planner, appended to ret. -ENOENT: none yet. */
+int reader_side(struct reader *r, int64_t run, struct buf *ret);
+
 /* --- blobs --- */
 /* Size of the blob with this digest. -ENOENT. */
 int reader_blob_size(struct reader *r, struct span digest, int64_t *ret);

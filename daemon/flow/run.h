@@ -22,6 +22,15 @@ enum member_state {
 	MEMBER_GONE
 };
 
+/* What W&B is told of a run beside its history, each with a count of its own; stored as these
+ * numbers. */
+enum side_file {
+	SIDE_CONSOLE, /* lines of output.log */
+	SIDE_EVENTS,  /* lines of wandb-events.jsonl: system metrics */
+	SIDE_ALERTS,  /* requests of their own */
+	SIDE_FILES
+};
+
 /* The records of one run and class. */
 static inline int64_t stream_of(int64_t run, enum record_class class)
 {

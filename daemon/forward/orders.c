@@ -2,6 +2,7 @@
 #include "daemon/forward/orders.h"
 
 #include "daemon/base/log.h"
+#include "daemon/forward/models/side.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/pack.h"
@@ -130,7 +131,7 @@ static bool is_wanted(const struct order *o, const struct dead_info *dead)
 static bool can_be_sent(const struct dead_info *dead)
 {
 	return span_is(dead->what, "line") || span_is(dead->what, "config") ||
-	       span_is(dead->what, "summary");
+	       span_is(dead->what, "summary") || side_is_letter(dead);
 }
 
 static int on_letter(void *arg, const struct dead_info *dead)

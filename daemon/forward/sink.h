@@ -76,7 +76,9 @@ struct sink {
 	enum gate gate;
 	struct key key;
 	bool key_is_refused;
-	char entity[513];  /* the key's own */
+	char entity[513];    /* the key's own */
+	bool knows_features; /* what the server announces; a run that needs it asks */
+	bool has_structured_console;
 	bool asking;       /* who am I: the request is under way */
 	bool asked_of_old; /* with a key that is another by now */
 	unsigned attempt;  /* of asking, with the one under way */

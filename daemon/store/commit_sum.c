@@ -16,7 +16,7 @@ struct tail {
 	int64_t bytes;
 	int64_t blobs;
 	int64_t blob_bytes;
-	bool of_done_run; /* metrics: its run is done, so the next record opens it again */
+	bool of_done_run; /* metrics, rest: its run is done; the next record opens it again */
 };
 
 enum {
@@ -51,7 +51,7 @@ static int run_is_done(struct commit *c, int64_t stream, bool *ret)
 	int r;
 
 	*ret = false;
-	if (stream_class(stream) != CLASS_METRICS)
+	if (stream_class(stream) != CLASS_METRICS && stream_class(stream) != CLASS_REST)
 		return 0;
 	db_bind_int(s, 1, stream_run(stream));
 	r = db_step(s);
@@ -99,14 +99,19 @@ static int tail_of(struct commit *c, int64_t stream, struct tail **ret)
 	return 0;
 }
 
-void commit_note_done(struct commit *c, int64_t run)
+static void note_done(struct commit *c, int64_t stream)
 {
-	int64_t stream = stream_of(run, CLASS_METRICS);
 	struct map_node *node = map_find(&c->tails, map_hash(&c->tails, &stream, sizeof(stream)),
 					 tail_matches, &stream);
 
 	if (node != NULL)
 		container_of(node, struct tail, node)->of_done_run = true;
+}
+
+void commit_note_done(struct commit *c, int64_t run)
+{
+	note_done(c, stream_of(run, CLASS_METRICS));
+	note_done(c, stream_of(run, CLASS_REST));
 }
 
 static int reopen_run(struct commit *c, struct tail *t)

@@ -80,6 +80,8 @@ static const char *const texts[SQL_COUNT] = {
 		"UPDATE run SET reopened = 1 WHERE id = ?1 AND ("
 		"(SELECT last FROM extent WHERE stream = ?1 * 4 ORDER BY first DESC LIMIT 1) > "
 		"coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4), 0) "
+		"OR (SELECT last FROM extent WHERE stream = ?1 * 4 + 3 ORDER BY first DESC LIMIT "
+		"1) > coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4 + 3), 0) "
 		"OR EXISTS (SELECT 1 FROM dead WHERE run = ?1 AND retry = 1))",
 	[SQL_RUN_SERVER] = "UPDATE run SET display_name = ?2, server_id = ?3, server_entity = ?4, "
 			   "server_project = ?5 WHERE id = ?1",
@@ -402,6 +404,11 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_DEAD_KEEP: return run_numbers(d, SQL_DEAD_KEEP, c->number, 0);
 	case CHANGE_DEAD_DROP: return apply_dead_drop(d, c);
 	case CHANGE_LATE_DROP: return apply_late_drop(d, c);
+	case CHANGE_SIDE_ADD:
+	case CHANGE_SIDE_STATE:
+	case CHANGE_SIDE_DONE:
+	case CHANGE_SIDE_DROP:
+	case CHANGE_SIDE_MOVE: return delivery_apply_side(d, c);
 	}
 	assert(false && "a kind of change that nobody applies");
 	return -EINVAL;
@@ -424,6 +431,8 @@ int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs, stru
 
 	*ret = (struct delivery){.own = {.handle = db->handle}, .blobs = blobs, .commit = commit};
 	r = db_prepare(&ret->own, texts, SQL_COUNT);
+	if (r == 0)
+		r = delivery_prepare_side(ret);
 	if (r < 0)
 		delivery_close(ret);
 	return r;
@@ -431,6 +440,8 @@ int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs, stru
 
 void delivery_close(struct delivery *d)
 {
-	d->own.handle = NULL; /* db's to close */
+	d->own.handle = NULL; /* db's to close, here and below */
 	db_close(&d->own);
+	d->own_side.handle = NULL;
+	db_close(&d->own_side);
 }

@@ -7,6 +7,7 @@
 
 struct delivery {
 	struct db own; /* statements over the store's handle, which is borrowed */
+	struct db own_side;
 	struct blobs *blobs;
 	struct commit *commit; /* hears which runs are done */
 };
@@ -18,3 +19,8 @@ void delivery_close(struct delivery *d);
 /* All of the list, in order. 0; -ENOENT: something it names is not there; -ENOMEM or what the disk
  * says. The caller rolls back to where it began when it is not 0. */
 int delivery_apply(struct delivery *d, const struct changes *list);
+
+/* --- delivery_side.c, for delivery.c alone: what goes beside the history --- */
+int delivery_prepare_side(struct delivery *d); /* 0, -errno */
+/* One change of those whose kind begins with CHANGE_SIDE. As delivery_apply(). */
+int delivery_apply_side(struct delivery *d, const struct change *c);

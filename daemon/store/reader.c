@@ -52,6 +52,8 @@ int reader_open(struct reader **ret, const char *store_dir)
 	if (e == 0)
 		e = reader_records_prepare(r);
 	if (e == 0)
+		e = reader_side_prepare(r);
+	if (e == 0)
 		e = reader_dead_prepare(r);
 	if (e < 0) {
 		(void)reader_close(r);
@@ -73,6 +75,7 @@ struct reader *reader_close(struct reader *r)
 		return NULL;
 	drop_statements(&r->runs);
 	drop_statements(&r->records);
+	drop_statements(&r->side);
 	drop_statements(&r->dead);
 	db_close(&r->db);
 	r->dir_fd = fd_close(r->dir_fd);

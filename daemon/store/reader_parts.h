@@ -1,5 +1,5 @@
-/* The inside of a reader, for reader.c (life, sums), reader_run.c, reader_record.c and
- * reader_dead.c alone. Each has its own statements over the one connection. One thread uses it, as
+/* The inside of a reader, for reader.c (life, sums), reader_run.c, reader_record.c,
+ * reader_side.c and reader_dead.c alone. Each has its own statements over the one connection. One thread uses it, as
  * flow/reader.h says. */
 #pragma once
 
@@ -10,6 +10,7 @@ struct reader {
 	struct db db;   /* the connection, and reader.c's statements */
 	struct db runs; /* statements; the handle is borrowed, here and below */
 	struct db records;
+	struct db side;
 	struct db dead;
 	int dir_fd; /* of the store */
 };
@@ -22,11 +23,14 @@ int reader_step_once(sqlite3_stmt *s);
 int reader_one_number(sqlite3_stmt *s, int64_t *ret);
 
 /* --- reader_run.c --- */
-/* 0, -errno; reader_close() is fine after both. So are the two below. */
+/* 0, -errno; reader_close() is fine after both. So are the three below. */
 int reader_runs_prepare(struct reader *r);
 
 /* --- reader_record.c --- */
 int reader_records_prepare(struct reader *r);
+
+/* --- reader_side.c --- */
+int reader_side_prepare(struct reader *r);
 
 /* --- reader_dead.c --- */
 int reader_dead_prepare(struct reader *r);

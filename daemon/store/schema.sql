@@ -138,6 +138,20 @@ CREATE TABLE line (
 	text TEXT NOT NULL
 );
 
+-- What is planned of a run's output, system metrics and alerts and is not confirmed. file: enum side_file, daemon/flow/run.h.
+CREATE TABLE side_line (
+	run INTEGER NOT NULL,
+	file INTEGER NOT NULL,
+	line INTEGER NOT NULL, -- its offset in the file
+	text TEXT NOT NULL,
+	PRIMARY KEY (run, file, line)
+) WITHOUT ROWID;
+-- The state of their planner at its cursor (forward/models/side.h).
+CREATE TABLE side (
+	run INTEGER PRIMARY KEY,
+	state BLOB NOT NULL
+);
+
 -- A file that a planned row names and that was not sent yet. id rises in the order of planning.
 CREATE TABLE upload (
 	id INTEGER PRIMARY KEY,

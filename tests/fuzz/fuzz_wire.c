@@ -19,7 +19,8 @@ static void check_run(int r, const struct wire_run *run)
 	assert(is_text(run->id, sizeof(run->id)) && is_text(run->entity, sizeof(run->entity)));
 	assert(is_text(run->project, sizeof(run->project)) &&
 	       is_text(run->name, sizeof(run->name)));
-	assert(run->lines >= 0 && run->next_step >= 0);
+	assert(run->lines >= 0 && run->next_step >= 0 && run->event_lines >= 0 &&
+	       run->console_lines >= 0);
 }
 
 static void on_row(void *arg, struct span line)
@@ -38,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct wire_user user;
 	struct wire_run run;
 	struct wire_about about;
+	bool is_on;
 	int r = wire_read_viewer(in, &user);
 
 	assert(r == 0 || r == -EBADMSG || r == -EREMOTEIO);
@@ -48,7 +50,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	wire_about_done(&about);
 	check_run(wire_read_upsert(in, &run), &run);
 	(void)wire_read_rows(in, on_row, NULL); /* 0 or what the others say */
-	(void)wire_read_stopped(in);            /* yes or no */
+	r = wire_read_feature(in, "STRUCTURED_CONSOLE_LOGS", &is_on);
+	assert(r == 0 || r == -EBADMSG || r == -EREMOTEIO);
+	r = wire_read_alert(in);
+	assert(r == 0 || r == -EBADMSG || r == -EREMOTEIO);
+	(void)wire_read_stopped(in); /* yes or no */
 	wire_reason(in, reason);
 	assert(is_text(reason, sizeof(reason)));
 	return 0;

@@ -84,6 +84,18 @@ def run_records() -> list[bytes]:
         ("finish", 25, {}))]
 
 
+def side_records() -> list[bytes]:
+    """What goes beside a run's history; the seq says who writes and what goes wrong meanwhile."""
+    return [pack([kind, seq, {"run": "r", "t": seq * 1000} | body]) for kind, seq, body in (
+        ("output", 9, {"stream": "stdout", "text": "one\ntwo\r\nth"}),
+        ("output", 20, {"stream": "stderr", "text": "\r50%|\r\u6f22|", "label": "rank1"}),
+        ("stats", 26, {"data": {"cpu": 1.5, "gpu": {"0": {"temp": 60}}}, "label": "n"}),
+        ("output", 12, {"stream": "stdout", "text": "ree\n\n"}),
+        ("alert", 3, {"title": "t", "text": "x", "level": "WARN", "wait_ms": 60000}),
+        ("alert", 30, {"title": "t", "text": "y", "wait_ms": 60000}),
+        ("alert", 31, {"title": "u", "text": "z", "level": "no"}))]
+
+
 def seeds(name: str) -> Iterable[bytes]:
     if name == "frame":
         yield b"".join(vectors())
@@ -128,6 +140,9 @@ def seeds(name: str) -> Iterable[bytes]:
     if name == "plan":
         yield b"".join(run_records())
         yield b"".join(reversed(run_records()))
+    if name == "side":
+        yield b"".join(side_records())
+        yield b"".join(reversed(side_records()))
 
 
 def main() -> None:

@@ -420,7 +420,7 @@ class State:
                     self.anomaly("error", "newline inside a jsonl line", run=name, what="%s@%d" % (fname, off))
                 if len(line.encode()) > MAX_LINE:
                     self.anomaly("error", "line longer than the backend accepts", run=name, what="%s@%d %d bytes" % (fname, off, len(line)))
-                row = self.check_line(run, kind, off, line) if kind in ("history", "events", "summary") else None
+                row = self.check_line(run, kind, off, line) if kind in ("history", "events", "summary") else self.check_console(run, off, line)
                 if row and kind == "history":
                     self.judge_row(run, (client, off) if asynch else off, row)
                 self.put_line(run, kind, off, line, client, asynch)
@@ -487,6 +487,18 @@ class State:
             self.anomaly("warning", "event line without _timestamp", run=name, what="")
         return v
 
+    def check_console(self, run, off, line):
+        """A console line is JSON exactly when the feature is on."""
+        ts = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}"
+        if self.features.get("STRUCTURED_CONSOLE_LOGS"):
+            v = maybe_json(line)
+            ok = isinstance(v, dict) and isinstance(v.get("content"), str) and re.fullmatch(ts, str(v.get("ts"))) and v.get("level", "error") == "error" \
+                and set(v) <= {"level", "ts", "label", "content"}
+        else:
+            ok = re.match(r"(ERROR )?" + ts + " ", line)
+        if not ok:
+            self.anomaly("error", "console line is not as the server announced it", run=run["name"], what="@%d %.80r" % (off, line))
+
     def put_line(self, run, kind, off, line, client, asynch):
         store = run[kind]
         run["arrivals"].append((kind, client, off, line))
@@ -504,7 +516,7 @@ class State:
             store[off] = line; return
         old = store.get(off)
         if old is None:
-            if kind != "console" and off > 0 and (off - 1) not in store and off > self.line_count(run, kind):
+            if off > 0 and (off - 1) not in store and off > self.line_count(run, kind):
                 self.anomaly("error", "gap: line written beyond the end of the stream", run=run["name"], what="%s@%d have %d" % (kind, off, self.line_count(run, kind)))
             store[off] = line
         elif old == line:
@@ -1641,7 +1653,7 @@ def check(s, final=False):
         def complain(severity, kind, what):                  # one entry per kind and run: the first case and how often
             a = found.setdefault(kind, {"severity": severity, "kind": kind, "run": k[2], "what": what, "times": 0})
             a["times"] += 1
-        for kind in ("history", "events"):
+        for kind in ("history", "events", "console"):
             ks = sorted(x for x in r[kind] if isinstance(x, int))
             if ks and ks != list(range(ks[0], ks[0] + len(ks))):
                 complain("error", "stream has holes", "%s: %d lines, offsets %d..%d" % (kind, len(ks), ks[0], ks[-1]))

@@ -100,6 +100,21 @@ class Fake:
         """{key: value}; raw: as it was sent, with `_wandb`."""
         return self.ask(f"/__config?run={quote(f'{entity}/{project}/{run}')}" + "&raw=1" * raw)
 
+    def console(self, run: str, project: str = "p") -> list[str]:
+        """The lines of output.log as they were sent."""
+        return (self.run(run, project) or {"console": []})["console"]
+
+    def contents(self, run: str, project: str = "p") -> list[str]:
+        """What structured lines of output.log say."""
+        return [json.loads(line)["content"] for line in self.console(run, project)]
+
+    def events(self, run: str, project: str = "p") -> list[dict]:
+        """Lines of system metrics."""
+        return [e["line"] for e in (self.run(run, project) or {"events": []})["events"]]
+
+    def alerts(self, run: str) -> list[dict]:
+        return [a for a in self.ask("/__state")["alerts"] if a["runName"] == run]
+
     def check(self, final: bool = True, warnings: tuple[str, ...] = ()) -> None:
         """The judge has nothing to say, but for warnings that hold one of these texts."""
         verdict = self.ask("/__check?final=1" if final else "/__check")

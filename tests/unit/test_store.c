@@ -1,4 +1,5 @@
 #include "proto/base/clock.h"
+#include "proto/pack.h"
 #include "tests/lib/storebox.h"
 #include "tests/lib/suite.h"
 
@@ -769,6 +770,28 @@ START_TEST(store_refuses_a_newer_database_and_one_of_another_machine)
 }
 END_TEST
 
+static void commit_output(struct storebox *b, uint64_t seq, const char *text)
+{
+	auto_buf struct buf payload;
+	struct batch batch;
+	struct pack p;
+
+	buf_init(&payload, RECORD_MAX);
+	pack_init(&p, &payload);
+	pack_array(&p, 3);
+	pack_text(&p, "output");
+	pack_uint(&p, seq);
+	pack_map(&p, 4);
+	pack_pair_text(&p, "run", "r1");
+	pack_pair_uint(&p, "t", 1700000000000000);
+	pack_pair_text(&p, "stream", "stdout");
+	pack_pair_text(&p, "text", text);
+	batch_init(&batch);
+	storebox_add(&batch, storebox_peer(&batch, 1, &session_a), buf_span(&payload));
+	ck_assert_int_eq(storebox_commit(b, &batch), 0);
+	batch_done(&batch);
+}
+
 START_TEST(a_store_of_version_1_is_brought_up_to_date)
 {
 	struct waypoint_info at;
@@ -778,8 +801,11 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	char error[STORE_ERROR_MAX];
 
 	storebox_open(&b);
+	commit_logs(&b, 1);
+	commit_output(&b, 3, "never sent by that version");
 	storebox_stop(&b);
-	exec_sql(&b, "DROP TABLE waypoint; PRAGMA user_version = 1");
+	exec_sql(&b, "DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; UPDATE run SET "
+		     "state = 4; PRAGMA user_version = 1");
 	ck_assert_int_eq(reader_open(&r, b.dir), -EPROTO);
 	ck_assert_int_eq(storebox_start(&b, error), 0);
 	ck_assert_int_eq(reader_open(&r, b.dir), 0);
@@ -787,6 +813,9 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	ck_assert_int_eq(reader_waypoint(r, 1, -1, 0, &at, &state), -ENOENT);
 	buf_done(&state);
 	ck_assert_ptr_null(reader_close(r));
+	ck_assert_int_eq(number(&b, "PRAGMA user_version"), 2);
+	ck_assert_int_eq(number(&b, "SELECT count(*) FROM record"), 3);
+	ck_assert_int_eq(open_run(&b), 1); /* to send it now */
 	storebox_close(&b);
 }
 END_TEST
@@ -823,6 +852,101 @@ START_TEST(waypoints_are_found_in_their_order)
 	ck_assert_int_eq(reader_waypoint(r, 2, -1, 0, &at, &state), -ENOENT);
 	buf_done(&state);
 	ck_assert_ptr_null(reader_close(r));
+	c = changes_free(c);
+	storebox_close(&b);
+}
+END_TEST
+
+static int collect_side_line(void *arg, const struct side_line *line)
+{
+	return buf_printf(arg, "%lld:%.*s ", (long long)line->offset, (int)line->text.len,
+			  (const char *)line->text.at);
+}
+
+static void check_side(struct storebox *b, int64_t first, const char *want)
+{
+	struct reader *reader = NULL;
+	struct side_count counts[SIDE_FILES];
+	struct buf got;
+
+	buf_init(&got, 4096);
+	ck_assert_int_eq(reader_open(&reader, b->dir), 0);
+	ck_assert_int_eq(reader_side_lines(reader, 1, SIDE_EVENTS, 0, collect_side_line, &got), 0);
+	ck_assert_str_eq(buf_text(&got), want);
+	ck_assert_int_eq(reader_side_counts(reader, 1, counts), 0);
+	ck_assert_int_eq(counts[SIDE_EVENTS].first, first);
+	ck_assert_int_eq(counts[SIDE_CONSOLE].first, 4); /* is left alone */
+	ck_assert_int_eq(counts[SIDE_CONSOLE].count, 1);
+	ck_assert_ptr_null(reader_close(reader));
+	buf_done(&got);
+}
+
+static void change_side(struct storebox *b, struct changes *c, enum change_kind kind,
+			int64_t offset)
+{
+	changes_reset(c);
+	changes_add(c, &(struct change){.kind = kind,
+					.run = 1,
+					.file = SIDE_EVENTS,
+					.offset = offset,
+					.number = offset,
+					.text = SPAN_LITERAL("new")});
+	ck_assert_int_eq(storebox_change(b, c), 0);
+}
+
+START_TEST(store_keeps_lines_beside_the_history_until_they_are_confirmed)
+{
+	struct storebox b;
+	struct changes *c = list();
+
+	storebox_open(&b);
+	commit_logs(&b, 1);
+	changes_add(c, &(struct change){.kind = CHANGE_SIDE_ADD,
+					.run = 1,
+					.file = SIDE_CONSOLE,
+					.offset = 4,
+					.text = SPAN_LITERAL("x")});
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	for (int64_t i = 0; i < 5; i++)
+		change_side(&b, c, CHANGE_SIDE_ADD, i);
+	check_side(&b, 0, "0:new 1:new 2:new 3:new 4:new ");
+	exec_sql(&b, "UPDATE side_line SET text = line WHERE file = 1");
+	change_side(&b, c, CHANGE_SIDE_ADD, 4); /* takes the place of what is there */
+	change_side(&b, c, CHANGE_SIDE_DONE, 2);
+	check_side(&b, 2, "2:2 3:3 4:new ");
+	change_side(&b, c, CHANGE_SIDE_DROP, 3);
+	check_side(&b, 2, "2:2 3:new ");
+	change_side(&b, c, CHANGE_SIDE_MOVE, 7);
+	check_side(&b, 9, "9:2 10:new ");
+	change_side(&b, c, CHANGE_SIDE_MOVE, -9);
+	check_side(&b, 0, "0:2 1:new ");
+	changes_reset(c);
+	changes_add(c,
+		    &(struct change){
+			    .kind = CHANGE_SIDE_DROP, .run = 1, .file = SIDE_EVENTS, .offset = 5});
+	ck_assert_int_eq(storebox_change(&b, c), -ENOENT);
+	c = changes_free(c);
+	storebox_close(&b);
+}
+END_TEST
+
+START_TEST(store_opens_a_run_again_for_its_output)
+{
+	struct storebox b;
+	struct changes *c = list();
+
+	storebox_open(&b);
+	commit_logs(&b, 1);
+	changes_add(c, &(struct change){.kind = CHANGE_CURSOR,
+					.stream = stream_of(1, CLASS_METRICS),
+					.lsn = 1000});
+	changes_add(c, &(struct change){.kind = CHANGE_RUN_STATE, .run = 1, .state = RUN_DONE});
+	ck_assert_int_eq(storebox_change(&b, c), 0);
+	ck_assert_int_eq(open_run(&b), 0);
+	commit_output(&b, 3, "late");
+	ck_assert_int_eq(open_run(&b), 1);
+	ck_assert_int_eq(storebox_change(&b, c), 0); /* it came while the run ended */
+	ck_assert_int_eq(open_run(&b), 1);
 	c = changes_free(c);
 	storebox_close(&b);
 }
@@ -866,4 +990,5 @@ SUITE_MAIN("store", store_keeps_what_it_committed, store_drops_duplicates_and_sa
 	   store_refuses_files_of_others_and_leaves_them_as_they_are,
 	   store_refuses_a_newer_database_and_one_of_another_machine,
 	   a_store_of_version_1_is_brought_up_to_date, waypoints_are_found_in_their_order,
-	   changes_survive_every_allocation_failure)
+	   store_keeps_lines_beside_the_history_until_they_are_confirmed,
+	   store_opens_a_run_again_for_its_output, changes_survive_every_allocation_failure)

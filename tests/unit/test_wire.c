@@ -407,6 +407,95 @@ START_TEST(what_an_upsert_made_is_read)
 }
 END_TEST
 
+START_TEST(counts_of_every_stream_are_read)
+{
+	struct wire_run run;
+	struct wire_about about;
+
+	ck_assert_int_eq(wire_about_init(&about), 0);
+	ck_assert_int_eq(
+		wire_read_run_status(
+			SPAN_LITERAL(
+				"{\"data\":{\"model\":{\"bucket\":{\"id\":\"1\",\"name\":\"r\","
+				"\"historyLineCount\":3,\"eventsLineCount\":4,"
+				"\"logLineCount\":5}}}}"),
+			&run, &about),
+		0);
+	ck_assert(run.lines == 3 && run.event_lines == 4 && run.console_lines == 5);
+	wire_about_done(&about);
+}
+END_TEST
+
+#define FEATURES(list) "{\"data\":{\"serverInfo\":{\"features\":" list "}}}"
+
+START_TEST(what_the_server_announces_is_read)
+{
+	static const struct {
+		const char *answer;
+		int result;
+		bool is_on;
+	} cases[] = {
+		{FEATURES("[{\"name\":\"Y\",\"isEnabled\":false},{\"name\":\"X\",\"isEnabled\":"
+			  "true}]"),
+		 0, true},
+		{FEATURES("[{\"name\":\"X\",\"isEnabled\":false}]"), 0, false},
+		{FEATURES("[{\"name\":\"XX\",\"isEnabled\":true},{\"isEnabled\":true},7]"), 0,
+		 false},
+		{FEATURES("[]"), 0, false},
+		{FEATURES("null"), 0, false},
+		{"{\"data\":{\"serverInfo\":null}}", 0, false},
+		{"{\"errors\":[{\"message\":\"no such field\"}],\"data\":null}", -EREMOTEIO, false},
+		{"<html>", -EBADMSG, false},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		bool is_on = false;
+
+		ck_assert_int_eq(wire_read_feature(span_of_text(cases[i].answer), "X", &is_on),
+				 cases[i].result);
+		ck_assert_msg(is_on == cases[i].is_on, "%s", cases[i].answer);
+	}
+}
+END_TEST
+
+START_TEST(alerts_are_written_and_their_answers_read)
+{
+	const struct wire_name name = {.entity = "e", .project = "p", .run = "r"};
+
+	clear();
+	wire_alert(&out, &name, SPAN_LITERAL("\"title\":\"t\",\"wait\":5"));
+	ck_assert_str_eq(body(), "{\"operationName\":\"WbxAlert\",\"query\":\"\",\"variables\":{"
+				 "\"entity\":\"e\",\"project\":\"p\",\"run\":\"r\",\"title\":\"t\","
+				 "\"wait\":5}}");
+	ck_assert_int_eq(wire_read_alert(SPAN_LITERAL(
+				 "{\"data\":{\"notifyScriptableRunAlert\":{\"success\":true}}}")),
+			 0);
+	ck_assert_int_eq(wire_read_alert(SPAN_LITERAL("{\"data\":{\"x\":1}}")), -EREMOTEIO);
+	ck_assert_int_eq(wire_read_alert(SPAN_LITERAL("oh")), -EBADMSG);
+	rooms_done();
+}
+END_TEST
+
+START_TEST(a_stream_s_body_holds_other_files_too)
+{
+	struct wire_stream s;
+
+	clear();
+	wire_stream_begin(&s, &out);
+	wire_stream_line(&s, 7, SPAN_LITERAL("{}"));
+	wire_stream_file(&s, "output.log", 3);
+	wire_stream_add(&s, SPAN_LITERAL("a\nb"));
+	wire_stream_add(&s, SPAN_LITERAL("c"));
+	wire_stream_complete(&s, 0);
+	wire_stream_end(&s);
+	ck_assert_str_eq(buf_text(&out),
+			 "{\"files\":{\"wandb-history.jsonl\":{\"offset\":7,\"content\":[\"{}\"]},"
+			 "\"output.log\":{\"offset\":3,\"content\":[\"a\\nb\",\"c\"]}},"
+			 "\"complete\":true,\"exitcode\":0}");
+	rooms_done();
+}
+END_TEST
+
 START_TEST(a_stop_is_read_and_garbage_is_none)
 {
 	ck_assert(wire_read_stopped(SPAN_LITERAL("{\"stopped\":true,\"exitcode\":null}")));
@@ -565,6 +654,8 @@ SUITE_MAIN("wire", addresses_are_appended_to_the_base_and_encoded, queries_are_w
 	   an_upsert_says_what_it_is_asked_to_say, a_stream_s_body_holds_what_is_put_in_and_no_more,
 	   who_we_are_is_read, what_w_b_has_of_a_run_is_read,
 	   numbers_that_no_run_can_have_do_not_wrap, what_an_upsert_made_is_read,
+	   counts_of_every_stream_are_read, what_the_server_announces_is_read,
+	   alerts_are_written_and_their_answers_read, a_stream_s_body_holds_other_files_too,
 	   a_stop_is_read_and_garbage_is_none, a_reason_is_one_line_for_people,
 	   a_reason_keeps_whole_characters, answers_that_are_changed_anywhere_are_read_without_harm,
 	   an_upsert_survives_every_allocation_failure)

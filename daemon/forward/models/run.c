@@ -41,7 +41,8 @@ void run_move(struct models_run *r, enum run_state to)
 
 void run_to_work(struct models_run *r, enum run_work to)
 {
-	static const char *const names[] = {"idle", "planning", "digest", "committing", "sending"};
+	static const char *const names[] = {"idle",   "planning",   "planning beside",
+					    "digest", "committing", "sending"};
 
 	log_debug("models", "run=%lld from=%s to=%s", (long long)r->id, names[r->work], names[to]);
 	r->work = to;
@@ -79,17 +80,28 @@ static bool every_producer_left(struct models_run *r)
 	return reader_members(r->host->reader, r->id, members) == 0 && members[MEMBER_PRESENT] == 0;
 }
 
-static bool is_dirty(const struct models_run *r)
+/* Something waits for a request, but alerts. */
+static bool has_news(const struct models_run *r)
 {
 	return r->plan->about.dirty != 0 || r->plan->summary_dirty ||
-	       r->plan->next_offset > r->info->done_offset;
+	       r->plan->next_offset > r->info->done_offset || side_has_lines(r->side);
+}
+
+static bool has_alert(const struct models_run *r)
+{
+	return r->side->unsent[SIDE_ALERTS].count > 0;
+}
+
+static bool is_dirty(const struct models_run *r)
+{
+	return has_news(r) || has_alert(r);
 }
 
 /* Everything is with W&B but the word that it is over. Files that wait may have been sent, or
  * planned, since the run was read. */
 static bool may_end(struct models_run *r, bool has_more)
 {
-	if (!plan_is_over(r->plan) || has_more)
+	if (!plan_is_over(r->plan) || has_more || side_waits(r->side) || r->side->console.count > 0)
 		return false;
 	return reader_run(r->host->reader, r->id, r->info) == 0 && r->info->uploads == 0;
 }
@@ -112,8 +124,8 @@ static bool choose_request(struct models_run *r, bool may_complete, uint64_t now
 	bool is_new = r->info->state == RUN_NEW;
 
 	r->request = (struct request){.kind = REQUEST_STREAM, .is_complete = may_complete};
-	if (r->info->state == RUN_DONE ||
-	    (!p->has_run && !r->is_stopped && !is_dirty(r) && !may_complete))
+	if (r->info->state == RUN_DONE || (!p->has_run && !r->is_stopped && !is_dirty(r) &&
+					   !may_complete && !(is_new && run_has_side(r))))
 		return false;
 	if (wants_about(r)) {
 		r->request.kind = REQUEST_STATUS;
@@ -125,7 +137,11 @@ static bool choose_request(struct models_run *r, bool may_complete, uint64_t now
 		r->request.what = p->about.dirty;
 		return true;
 	}
-	return is_dirty(r) || may_complete || r->info->state == RUN_CREATED ||
+	if (has_alert(r) && !(has_news(r) && r->alert_was_last)) {
+		r->request.kind = REQUEST_ALERT;
+		return true;
+	}
+	return has_news(r) || may_complete || r->info->state == RUN_CREATED ||
 	       now_ms >= r->contact_ms + r->host->heartbeat_ms;
 }
 
@@ -160,9 +176,9 @@ static bool says_end(const struct models_run *r)
 static bool settle(struct models_run *r, bool ends, bool is_over)
 {
 	enum run_state state = r->info->state;
-	bool has_news = is_dirty(r) || !rows_have_no_owner(&r->plan->rows);
+	bool is_again = is_dirty(r) || !rows_have_no_owner(&r->plan->rows);
 
-	if (state == RUN_DONE && has_news)
+	if (state == RUN_DONE && is_again)
 		reopen(r);
 	else if (ends && !is_dirty(r) && (state == RUN_DONE || !says_end(r)))
 		end_quietly(r);
@@ -236,7 +252,7 @@ static void hold_conflict(struct models_run *r, bool has_more)
 	const struct plan *p = r->plan;
 	bool is_guest_s = !p->has_run && is_dirty(r);
 
-	if (r->is_stopped || !rows_are_empty(&p->rows) || is_guest_s) {
+	if (r->is_stopped || !rows_are_empty(&p->rows) || is_guest_s || run_has_side(r)) {
 		if (!run_changes(r))
 			return;
 		run_park(r, r->conflict);
@@ -250,13 +266,20 @@ static void hold_conflict(struct models_run *r, bool has_more)
 static uint64_t act(struct models_run *r, uint64_t now_ms)
 {
 	bool has_more = run_has_records(r);
+	bool has_side = run_has_side(r);
 	bool wants_rows;
+	bool wants_side;
 	bool ends;
 
-	if (!is_time(r, has_more, now_ms)) /* rows that get ready wait for it, too */
-		return r->posted_ms + r->host->interval_ms;
+	if (!is_time(r, has_more || has_side, now_ms)) { /* rows that get ready wait for it, too */
+		if (!has_alert(r))
+			return r->posted_ms + r->host->interval_ms;
+		r->request = (struct request){.kind = REQUEST_ALERT};
+		return run_send(r, now_ms);
+	}
 	wants_rows = wants_plan(r, has_more);
-	if (run_must_ask(r, wants_rows, now_ms)) {
+	wants_side = !wants_rows && run_wants_side(r, !has_more);
+	if (run_must_ask(r, wants_rows || wants_side, now_ms)) {
 		r->request = (struct request){
 			.kind = r->wants_rows ? REQUEST_ROWS : REQUEST_STATUS,
 			.is_whole = !r->wants_rows && wants_about(r),
@@ -267,11 +290,13 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 		run_plan_start(r);
 		return now_ms;
 	}
+	if (wants_side)
+		return run_side_start(r, !has_more) ? run_send(r, now_ms) : now_ms;
 	if (r->conflict != NULL) {
 		hold_conflict(r, has_more);
 		return UINT64_MAX;
 	}
-	ends = may_end(r, has_more);
+	ends = may_end(r, has_more || has_side);
 	if (settle(r, ends, plan_is_over(r->plan) && !has_more))
 		return UINT64_MAX;
 	if (choose_request(r, ends && says_end(r), now_ms))
@@ -329,6 +354,7 @@ static uint64_t take_turn(struct models_run *r, uint64_t now_ms)
 	switch (r->work) {
 	case WORK_IDLE: return idle_turn(r, now_ms);
 	case WORK_PLANNING: run_plan_slice(r); return now_ms;
+	case WORK_SIDE: run_side_slice(r); return now_ms;
 	case WORK_DIGEST:
 	case WORK_COMMITTING:
 	case WORK_SENDING: return UINT64_MAX;
@@ -353,6 +379,7 @@ void models_run_wake(struct models_run *r)
 void models_run_look(struct models_run *r)
 {
 	r->may_have_records = true;
+	r->may_have_side = true;
 	r->next_ms = 0;
 }
 
@@ -360,7 +387,9 @@ void models_run_flush(struct models_run *r)
 {
 	r->wants_flush = true;
 	r->may_have_records = true;
+	r->may_have_side = true;
 	r->has_letters = true;
+	r->has_side_letters = true;
 	r->next_ms = 0;
 }
 
@@ -451,14 +480,17 @@ void models_run_unload(struct models_run *r)
 	if (r->plan != NULL) {
 		plan_done(r->plan);
 		wire_about_done(&r->server_about);
+		if (r->side != NULL)
+			side_done(r->side);
 		r->host->loaded--;
 	}
 	r->plan = mem_free(r->plan);
+	r->side = mem_free(r->side);
 	r->info = mem_free(r->info);
 	r->has_about = false;
 	r->conflict = NULL;
 	r->is_stopped = false;
-	if (r->work == WORK_PLANNING)
+	if (r->work == WORK_PLANNING || r->work == WORK_SIDE)
 		run_to_work(r, WORK_IDLE);
 }
 
@@ -472,6 +504,7 @@ struct models_run *models_run_new(struct run_host *host, int64_t id, struct user
 	r->user = user;
 	r->id = id;
 	r->may_have_records = true;
+	r->may_have_side = true;
 	return r;
 }
 

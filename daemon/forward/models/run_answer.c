@@ -19,51 +19,51 @@ enum {
 
 /* --- refused --- */
 
-struct refusal {
-	struct models_run *r;
-	const struct http_answer *answer;
-	const char *reason;
-	const char *what;
-	int64_t step;
-	struct span body;
-};
-
-static void add_dead(const struct refusal *f)
+void run_add_dead(struct models_run *r, const struct http_answer *a, const char *reason,
+		  const char *what, int64_t step, struct span body)
 {
-	const struct wire_name name = run_wire_name(f->r);
+	const struct wire_name name = run_wire_name(r);
 	char request[REQUEST_TEXT_MAX];
 	struct change c = {
 		.kind = CHANGE_DEAD_ADD,
-		.run = f->r->id,
+		.run = r->id,
 		.text = SPAN_LITERAL("models"),
 		.time_us = (int64_t)clock_wall_us(),
 		.dead =
 			{
-				.status = f->answer->status,
-				.what = f->what,
-				.step = f->step,
-				.reason = span_of_text(f->reason),
-				.answer = f->answer->body,
-				.body = f->body,
+				.status = a->status,
+				.what = what,
+				.step = step,
+				.reason = span_of_text(reason),
+				.answer = a->body,
+				.body = body,
 			},
 	};
 
-	if (f->r->request.kind == REQUEST_STREAM)
+	if (r->request.kind == REQUEST_STREAM)
 		(void)snprintf(request, sizeof(request), "POST /files/%s/%s/%s/file_stream",
 			       name.entity, name.project, name.run); /* may be cut */
 	else
-		(void)snprintf(request, sizeof(request), "POST /graphql upsertBucket");
+		(void)snprintf(request, sizeof(request), "POST /graphql %s",
+			       r->request.kind == REQUEST_ALERT ? "notifyScriptableRunAlert"
+								: "upsertBucket");
 	c.dead.request = span_of_text(request);
 	if (c.dead.answer.len > ANSWER_KEPT)
 		c.dead.answer.len = ANSWER_KEPT;
-	changes_add(f->r->changes, &c);
+	changes_add(r->changes, &c);
 	log_error("models", "run=%s http=%d what=%s W&B refused it for good: %s (wbxctl dead list)",
-		  f->r->info->name, f->answer->status, f->what, f->reason);
+		  r->info->name, a->status, what, reason);
 }
+
+struct refusal {
+	struct models_run *r;
+	const struct http_answer *answer;
+	const char *reason;
+};
 
 static int on_dead_line(void *arg, const struct planned_line *line)
 {
-	struct refusal *f = arg;
+	const struct refusal *f = arg;
 	struct models_run *r = f->r;
 	const struct change dead = {.kind = CHANGE_LINE_DEAD, .run = r->id, .offset = line->offset};
 	const struct change confirm = {
@@ -73,10 +73,7 @@ static int on_dead_line(void *arg, const struct planned_line *line)
 		.bytes = line->bytes,
 	};
 
-	f->what = "line";
-	f->step = line->step;
-	f->body = line->text;
-	add_dead(f);
+	run_add_dead(r, f->answer, f->reason, "line", line->step, line->text);
 	changes_add(r->changes, &dead);
 	changes_add(r->changes, &confirm);
 	r->plan->next_offset--;
@@ -84,7 +81,7 @@ static int on_dead_line(void *arg, const struct planned_line *line)
 	return 1;
 }
 
-static void drop_summary(struct models_run *r, struct refusal *f)
+static void drop_summary(struct models_run *r, const struct http_answer *a, const char *reason)
 {
 	struct buf text;
 	struct json j;
@@ -92,9 +89,7 @@ static void drop_summary(struct models_run *r, struct refusal *f)
 	buf_init(&text, LINE_BYTES_MAX);
 	json_init(&j, &text);
 	summary_to_json(&r->plan->summary, &j);
-	f->what = "summary";
-	f->body = buf_span(&text);
-	add_dead(f);
+	run_add_dead(r, a, reason, "summary", -1, buf_span(&text));
 	r->plan->summary_dirty = false;
 	plan_save(r->plan, r->changes);
 	buf_done(&text);
@@ -112,7 +107,6 @@ static void park(struct models_run *r, const struct http_answer *a, const char *
 /* The run was taken without its config; this was the config alone. */
 static void config_is_refused(struct models_run *r, const struct http_answer *a, const char *reason)
 {
-	struct refusal f = {.r = r, .answer = a, .reason = reason, .what = "config", .step = -1};
 	struct buf config;
 	struct json j;
 
@@ -120,8 +114,7 @@ static void config_is_refused(struct models_run *r, const struct http_answer *a,
 	json_init(&j, &config);
 	about_config_to_json(&r->plan->about, &r->plan->metrics,
 			     r->has_about ? &r->server_about : NULL, &j);
-	f.body = buf_span(&config);
-	add_dead(&f);
+	run_add_dead(r, a, reason, "config", -1, buf_span(&config));
 	buf_done(&config);
 	r->plan->about.dirty &= ~(unsigned)ABOUT_CONFIG;
 	r->config = CONFIG_TRUSTED;
@@ -152,17 +145,19 @@ static void grow_bodies(struct models_run *r)
 /* One part of the stream alone is what W&B will not have. */
 static void refuse_part(struct models_run *r, const struct http_answer *a, const char *reason)
 {
-	struct refusal f = {.r = r, .answer = a, .reason = reason, .step = -1};
+	struct refusal f = {.r = r, .answer = a, .reason = reason};
 	int e = 0;
 
 	r->parts_max = 0;
 	if (r->request.count == 1) {
 		e = reader_lines(r->host->reader, r->id, r->request.first, on_dead_line, &f);
 	} else if (r->request.has_summary) {
-		drop_summary(r, &f);
-	} else {
+		drop_summary(r, a, reason);
+	} else if (r->request.is_complete) {
 		park(r, a, reason);
 		return;
+	} else {
+		e = run_side_refused(r, a, reason);
 	}
 	if (e < 0)
 		run_give_up(r, "setting a line aside", e);
@@ -188,7 +183,7 @@ static void refused(struct models_run *r, const struct http_answer *a, bool can_
 	}
 	if (!run_changes(r))
 		return;
-	if (r->request.kind == REQUEST_STREAM)
+	if (r->request.kind == REQUEST_STREAM || r->request.kind == REQUEST_ALERT)
 		refuse_part(r, a, reason);
 	else if (r->request.is_config_alone)
 		config_is_refused(r, a, reason);
@@ -305,7 +300,9 @@ static void stream_is_taken(struct models_run *r)
 		r->plan->summary_dirty = false;
 		run_forget_about(r);
 	}
-	if (r->parts_max != 0 && r->info->done_offset == r->plan->next_offset)
+	run_side_sent(r);
+	if (r->parts_max != 0 && r->info->done_offset == r->plan->next_offset &&
+	    !side_has_lines(r->side))
 		r->parts_max = 0;
 	confirm(r);
 	add_sink_ok(r);
@@ -314,6 +311,15 @@ static void stream_is_taken(struct models_run *r)
 	else if (r->info->state == RUN_CREATED)
 		run_move(r, RUN_LIVE);
 	plan_save(r->plan, r->changes);
+	run_commit(r);
+}
+
+static void alert_is_taken(struct models_run *r)
+{
+	if (!run_changes(r))
+		return;
+	run_side_sent(r);
+	add_sink_ok(r);
 	run_commit(r);
 }
 
@@ -331,6 +337,8 @@ static int read_body(struct models_run *r, const struct http_answer *a, struct w
 		return wire_read_run_status(a->body, ret, &r->server_about);
 	case REQUEST_ROWS: return run_read_rows(r, a->body);
 	case REQUEST_UPSERT: return wire_read_upsert(a->body, ret);
+	case REQUEST_ALERT: return wire_read_alert(a->body);
+	case REQUEST_FEATURES:
 	case REQUEST_STREAM: return 0; /* any 2xx: it has it, whatever it says */
 	}
 	return 0;
@@ -347,6 +355,8 @@ static void accepted(struct models_run *r, const struct wire_run *server)
 	case REQUEST_ROWS: run_rows_are_known(r); return;
 	case REQUEST_UPSERT: upsert_is_taken(r, server); return;
 	case REQUEST_STREAM: stream_is_taken(r); return;
+	case REQUEST_ALERT: alert_is_taken(r); return;
+	case REQUEST_FEATURES: return; /* run_take_features() */
 	}
 }
 
@@ -405,10 +415,9 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 void run_on_answer(void *arg, struct sink *sink, const struct http_answer *a)
 {
 	static const enum endpoint endpoints[] = {
-		[REQUEST_STATUS] = ENDPOINT_GRAPHQL,
-		[REQUEST_ROWS] = ENDPOINT_GRAPHQL,
-		[REQUEST_UPSERT] = ENDPOINT_UPSERT,
-		[REQUEST_STREAM] = ENDPOINT_STREAM,
+		[REQUEST_STATUS] = ENDPOINT_GRAPHQL, [REQUEST_ROWS] = ENDPOINT_GRAPHQL,
+		[REQUEST_UPSERT] = ENDPOINT_UPSERT,  [REQUEST_STREAM] = ENDPOINT_STREAM,
+		[REQUEST_ALERT] = ENDPOINT_GRAPHQL,  [REQUEST_FEATURES] = ENDPOINT_GRAPHQL,
 	};
 	struct models_run *r = arg;
 	struct http_answer answer = *a;
@@ -425,6 +434,10 @@ void run_on_answer(void *arg, struct sink *sink, const struct http_answer *a)
 	if (r->request.count > 0)
 		fault_point("sender.answered");
 	run_to_work(r, WORK_IDLE);
+	if (r->request.kind == REQUEST_FEATURES && run_take_features(r, sink, a)) {
+		(void)mem_free(server);
+		return;
+	}
 	if (server == NULL) {
 		run_give_up(r, "reading an answer", -ENOMEM);
 		return;

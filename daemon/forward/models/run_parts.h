@@ -1,15 +1,17 @@
-/* The inside of a run, for run.c (what next), run_plan.c (planning and committing) and run_send.c
- * (requests and answers) alone. */
+/* The inside of a run, for run.c (what next), run_plan.c (planning and committing), run_send.c and
+ * run_answer.c (requests and answers) and run_side.c (what goes beside the history) alone. */
 #pragma once
 
 #include "daemon/forward/models/plan.h"
 #include "daemon/forward/models/run.h"
+#include "daemon/forward/models/side.h"
 #include "daemon/forward/models/wire.h"
 
 /* What it is at; one thing at a time. */
 enum run_work {
 	WORK_IDLE,
 	WORK_PLANNING,   /* slice by slice */
+	WORK_SIDE,       /* planning what goes beside the history, slice by slice */
 	WORK_DIGEST,     /* the worker renders a table of the next row */
 	WORK_COMMITTING, /* the store has r->changes */
 	WORK_SENDING,    /* W&B has r->request */
@@ -27,7 +29,9 @@ enum request_kind {
 	REQUEST_STATUS,
 	REQUEST_ROWS, /* which of the planned lines W&B has */
 	REQUEST_UPSERT,
-	REQUEST_STREAM
+	REQUEST_STREAM,
+	REQUEST_ALERT,
+	REQUEST_FEATURES
 };
 
 struct request {
@@ -40,6 +44,7 @@ struct request {
 	int64_t records;
 	int64_t bytes;
 	size_t text_bytes;
+	int64_t side[SIDE_FILES]; /* lines beside the history */
 	bool has_summary;
 	bool is_complete;
 };
@@ -53,7 +58,10 @@ struct models_run {
 	bool is_parked;
 	bool wants_flush;
 	bool may_have_records;
-	bool has_letters; /* dead ones that are to be sent again, perhaps */
+	bool may_have_side;    /* records beside the history */
+	bool has_letters;      /* dead ones that are to be sent again, perhaps ... */
+	bool has_side_letters; /* ... and such beside the history */
+	bool alert_was_last;   /* of its requests */
 	bool is_done;
 	bool is_alone;   /* nobody else wrote to it, as far as was asked */
 	bool wants_rows; /* W&B has lines that may be ours, or somebody else's */
@@ -75,6 +83,7 @@ struct models_run {
 	/* loaded, or NULL */
 	struct run_info *info;
 	struct plan *plan;
+	struct side *side;
 	size_t planned_bytes; /* text of the lines that are planned and not confirmed */
 	bool is_stopped;      /* planning: the next row needs a run that W&B knows */
 	bool has_about;       /* `server` and `server_about` are fresh */
@@ -108,6 +117,32 @@ void run_commit(struct models_run *r);
 
 /* --- run_answer.c --- */
 void run_on_answer(void *arg, struct sink *sink, const struct http_answer *answer);
+/* Adds the dead letter, and says so. `what` is static. */
+void run_add_dead(struct models_run *r, const struct http_answer *a, const char *reason,
+		  const char *what, int64_t step, struct span body);
+
+/* --- run_side.c --- */
+/* The run is loaded with it. 0, -errno. */
+int run_load_side(struct models_run *r);
+bool run_has_side(struct models_run *r);
+/* Something is to be planned, and can be. is_planned: the history's records all are. */
+bool run_wants_side(struct models_run *r, bool is_planned);
+/* True when a request has to come first: r->request says which. */
+bool run_side_start(struct models_run *r, bool is_planned);
+void run_side_slice(struct models_run *r);
+/* Adds lines to a body that has those of the history, as far as they fit; *ret_all: all that wait
+ * are in. 0, -errno. */
+int run_side_body(struct models_run *r, struct wire_stream *stream, bool *ret_all);
+int run_alert_body(struct models_run *r, struct buf *body);
+/* W&B took the lines, or the alert, of the request. Adds changes. */
+void run_side_sent(struct models_run *r);
+/* It refused for good the one line, or the alert, of the request. 0, -errno. */
+int run_side_refused(struct models_run *r, const struct http_answer *a, const char *reason);
+/* Its counts of lines in r->server are not ours: ours go on behind. is_new: W&B has the run anew.
+ * True when changes were added. */
+bool run_side_follow(struct models_run *r, bool is_new);
+/* The answer to REQUEST_FEATURES, whatever it is; true when it settles the question. */
+bool run_take_features(const struct models_run *r, struct sink *sink, const struct http_answer *a);
 
 /* --- run_place.c: where our lines stand beside those of others --- */
 void run_forget_about(struct models_run *r);

@@ -31,7 +31,7 @@ bool run_must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms)
 
 	if (is_alone || r->info->state == RUN_NEW || r->info->state == RUN_DONE)
 		return false;
-	return wants_rows || r->plan->next_offset > r->info->done_offset;
+	return wants_rows || r->plan->next_offset > r->info->done_offset || side_has_lines(r->side);
 }
 
 /* --- which of the planned lines are there --- */
@@ -244,6 +244,7 @@ void run_take_place(struct models_run *r, int64_t lines)
 	if (rows->next_step < r->server.next_step)
 		rows->next_step = r->server.next_step;
 	r->is_alone = true;
+	(void)run_side_follow(r, true);
 	if (is_ours(r, lines))
 		return;
 	log_info("models", "run=%s goes on behind the %lld rows that W&B has", r->info->name,
@@ -274,6 +275,17 @@ static void park(struct models_run *r, const char *why)
 	run_commit(r);
 }
 
+/* Nobody else wrote rows; perhaps lines of other files. */
+static void follow_beside(struct models_run *r)
+{
+	if (!run_changes(r))
+		return;
+	if (run_side_follow(r, false))
+		run_commit(r);
+	else
+		r->changes = changes_free(r->changes);
+}
+
 /* The run was created before: who else wrote to it since? */
 static void look_at_lines(struct models_run *r)
 {
@@ -291,6 +303,7 @@ static void look_at_lines(struct models_run *r)
 		park(r, why);
 	} else if (is_ours(r, r->server.lines)) {
 		r->is_alone = true;
+		follow_beside(r);
 	} else if (r->plan->next_offset > r->info->done_offset) {
 		r->wants_rows = true; /* some of them may be the planned ones */
 	} else {
@@ -317,6 +330,7 @@ void run_rows_are_known(struct models_run *r)
 		run_give_up(r, "going behind another writer", e);
 		return;
 	}
+	(void)run_side_follow(r, false);
 	plan_save(r->plan, r->changes);
 	run_commit(r);
 }

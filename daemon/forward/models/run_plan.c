@@ -49,6 +49,8 @@ static int read_run(struct models_run *r)
 		e = plan_load(r->plan, r->host->reader);
 	if (e == 0)
 		e = count_planned(r);
+	if (e == 0)
+		e = run_load_side(r);
 	if (e < 0)
 		return e;
 	r->is_parked = r->info->parked[0] != '\0';
@@ -159,6 +161,8 @@ static int on_letter(void *arg, const struct dead_info *dead)
 {
 	struct models_run *r = arg;
 
+	if (side_is_letter(dead))
+		return 0; /* run_side.c sees to it */
 	if (plan_is_full(r->plan))
 		return 1;
 	if (span_is(dead->what, "line"))

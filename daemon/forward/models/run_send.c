@@ -93,17 +93,19 @@ unsigned request_parts(const struct request *q)
 		return (q->what & ABOUT_CONFIG) != 0 && !q->is_config_alone ? 2 : 1;
 	if (q->kind != REQUEST_STREAM)
 		return 1;
-	return (unsigned)q->count + q->has_summary + q->is_complete;
+	return (unsigned)(q->count + q->side[SIDE_CONSOLE] + q->side[SIDE_EVENTS]) +
+	       q->has_summary + q->is_complete;
 }
 
-/* Lines, then the summary when all of them are in, then the end; as many of these parts as the
- * search for a refused one allows. */
+/* Lines of the history, then the summary when all of them are in, then what goes beside them as far
+ * as there is room, then the end; as many of these parts as the search for a refused one allows. */
 static int stream_body(struct models_run *r, struct buf *body)
 {
 	struct request *q = &r->request;
 	struct wire_stream stream;
 	bool is_last = q->is_complete;
 	bool is_all;
+	bool is_all_side = false;
 	int e;
 
 	wire_stream_begin(&stream, body);
@@ -116,8 +118,10 @@ static int stream_body(struct models_run *r, struct buf *body)
 			 (r->parts_max == 0 || request_parts(q) < r->parts_max);
 	if (q->has_summary)
 		e = add_summary(r, &stream);
-	q->is_complete =
-		is_all && is_last && (r->parts_max == 0 || request_parts(q) < r->parts_max);
+	if (e == 0)
+		e = run_side_body(r, &stream, &is_all_side);
+	q->is_complete = is_all && is_all_side && is_last &&
+			 (r->parts_max == 0 || request_parts(q) < r->parts_max);
 	if (q->is_complete)
 		wire_stream_complete(&stream, r->plan->exit_code);
 	wire_stream_end(&stream);
@@ -193,6 +197,14 @@ static int build(struct models_run *r, struct buf *url, struct buf *body)
 		e = stream_body(r, body);
 		(void)wire_stream_url(url, base_url, name.entity, name.project, name.run);
 		break;
+	case REQUEST_ALERT:
+		e = run_alert_body(r, body);
+		(void)wire_graphql_url(url, base_url);
+		break;
+	case REQUEST_FEATURES:
+		wire_features(body);
+		e = wire_graphql_url(url, base_url);
+		break;
 	}
 	if (e == 0)
 		e = url->error != 0 ? url->error : body->error;
@@ -226,6 +238,7 @@ uint64_t run_send(struct models_run *r, uint64_t now_ms)
 	r->served = r->user->served = ++r->host->served;
 	if (r->request.kind == REQUEST_STREAM)
 		r->posted_ms = now_ms;
+	r->alert_was_last = r->request.kind == REQUEST_ALERT;
 	run_to_work(r, WORK_SENDING);
 	return UINT64_MAX;
 }

@@ -11,15 +11,23 @@ static const char viewer_query[] = "query WbxViewer { viewer { id entity usernam
 #define STATUS_QUERY(fields)                                                                       \
 	"query WbxRunStatus($entity: String, $project: String, $run: String!) { "                  \
 	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "      \
-	"id name displayName historyLineCount historyTail" fields " } } }"
+	"id name displayName historyLineCount eventsLineCount logLineCount historyTail" fields     \
+	" } } }"
 static const char status_query[] = STATUS_QUERY("");
-static const char whole_query[] =
-	STATUS_QUERY(" state tags config summaryMetrics eventsLineCount logLineCount eventsTail");
+static const char whole_query[] = STATUS_QUERY(" state tags config summaryMetrics eventsTail");
 static const char rows_query[] =
 	"query WbxRunRows($entity: String, $project: String, $run: String!, $min: Int64, "
 	"$max: Int64, $samples: Int) { "
 	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "
 	"history(minStep: $min, maxStep: $max, samples: $samples) } } }";
+static const char features_query[] =
+	"query WbxFeatures { serverInfo { features { name isEnabled } } }";
+static const char alert_mutation[] =
+	"mutation WbxAlert($entity: String!, $project: String!, $run: String!, $title: String!, "
+	"$text: String!, $severity: AlertSeverity, $wait: Duration) { "
+	"notifyScriptableRunAlert(input: { entityName: $entity, projectName: $project, runName: "
+	"$run, title: $title, text: $text, severity: $severity, waitDuration: $wait }) "
+	"{ success } }";
 static const char upsert_mutation[] =
 	"mutation WbxUpsertRun($id: String, $entity: String, $project: String, $run: String, "
 	"$displayName: String, $group: String, $jobType: String, $notes: String, "
@@ -139,6 +147,25 @@ void wire_run_rows(struct buf *ret, const struct wire_name *name, int64_t first,
 	close_query(&j);
 }
 
+void wire_features(struct buf *ret)
+{
+	struct json j;
+
+	open_query(&j, ret, "WbxFeatures", features_query);
+	close_query(&j);
+}
+
+void wire_alert(struct buf *ret, const struct wire_name *name, struct span variables)
+{
+	struct json j;
+
+	open_query(&j, ret, "WbxAlert", alert_mutation);
+	add_name(&j, name);
+	(void)buf_add_byte(ret, ','); /* a run has a name; the buf remembers */
+	(void)buf_add(ret, variables.at, variables.len);
+	close_query(&j);
+}
+
 /* Ours and the server's, without those that were taken away here. */
 static void add_tags(struct json *j, const struct wire_upsert *u)
 {
@@ -248,6 +275,18 @@ void wire_stream_line(struct wire_stream *s, int64_t offset, struct span line)
 	if (!s->in_lines)
 		open_file(s, "wandb-history.jsonl", offset);
 	s->in_lines = true;
+	json_put_string(&s->json, line);
+}
+
+void wire_stream_file(struct wire_stream *s, const char *file, int64_t offset)
+{
+	close_lines(s);
+	open_file(s, file, offset);
+	s->in_lines = true;
+}
+
+void wire_stream_add(struct wire_stream *s, struct span line)
+{
 	json_put_string(&s->json, line);
 }
 

@@ -26,6 +26,10 @@ void wire_run_status(struct buf *ret, const struct wire_name *name, bool is_whol
 /* Its rows with steps from first to last. */
 void wire_run_rows(struct buf *ret, const struct wire_name *name, int64_t first, int64_t last);
 
+/* variables: JSON, as what stands between the braces: title, text, severity, wait. */
+void wire_alert(struct buf *ret, const struct wire_name *name, struct span variables);
+void wire_features(struct buf *ret);
+
 struct wire_upsert {
 	struct wire_name name;
 	const char *id; /* the server's, of a run that exists; "": none */
@@ -46,6 +50,9 @@ struct wire_stream {
 void wire_stream_begin(struct wire_stream *s, struct buf *ret);
 /* offset counts for the first line only. */
 void wire_stream_line(struct wire_stream *s, int64_t offset, struct span line);
+/* Lines of another file that follow, by wire_stream_add(). */
+void wire_stream_file(struct wire_stream *s, const char *file, int64_t offset);
+void wire_stream_add(struct wire_stream *s, struct span line);
 void wire_stream_summary(struct wire_stream *s, struct span summary);
 void wire_stream_complete(struct wire_stream *s, int64_t exit_code);
 void wire_stream_end(struct wire_stream *s);
@@ -73,12 +80,12 @@ struct wire_run {
 	char display_name[NAME_MAX_BYTES + 1];
 	char state[16];      /* running, finished, failed ...; "": not said */
 	int64_t lines;       /* of its history */
-	int64_t event_lines; /* these and what follows: of a whole answer alone */
+	int64_t event_lines; /* not in the answer to an upsert, as what follows */
 	int64_t console_lines;
 	int64_t next_step; /* behind its last row and its summary; 0 when it has neither */
 	bool has_last;     /* the newest row was said */
 	struct wire_row last;
-	int64_t runtime_us; /* as far as its newest row, event or summary says */
+	int64_t runtime_us; /* of a whole answer alone: as far as its newest row, event or summary says */
 };
 /* What a whole answer says besides is added to ret_about. 0, also when there is no such run; beside
  * the errors below -ENOMEM, -E2BIG. */
@@ -87,6 +94,9 @@ int wire_read_run_status(struct span body, struct wire_run *ret, struct wire_abo
 typedef void (*wire_on_row)(void *arg, struct span line);
 int wire_read_rows(struct span body, wire_on_row on_row, void *arg);
 int wire_read_upsert(struct span body, struct wire_run *ret);
+int wire_read_alert(struct span body);
+/* Whether the server announces the feature. As the others. */
+int wire_read_feature(struct span body, const char *name, bool *ret);
 /* True when somebody pressed Stop; an answer that cannot be read says no. */
 bool wire_read_stopped(struct span body);
 

@@ -253,6 +253,38 @@ int wire_read_upsert(struct span body, struct wire_run *ret)
 											 : 0;
 }
 
+int wire_read_alert(struct span body)
+{
+	auto_json json_t *whole = NULL;
+	json_t *data;
+	int r = read_data(body, &whole, &data);
+
+	if (r < 0)
+		return r;
+	return AT(data, "notifyScriptableRunAlert") == NULL ? -EREMOTEIO : 0;
+}
+
+int wire_read_feature(struct span body, const char *name, bool *ret)
+{
+	auto_json json_t *whole = NULL;
+	json_t *data;
+	json_t *feature;
+	size_t i;
+	int r = read_data(body, &whole, &data);
+
+	if (r < 0)
+		return r;
+	*ret = false;
+	json_array_foreach(AT(data, "serverInfo", "features"), i, feature)
+	{
+		const char *text = json_string_value(json_object_get(feature, "name"));
+
+		if (text != NULL && strcmp(text, name) == 0)
+			*ret = json_is_true(json_object_get(feature, "isEnabled"));
+	}
+	return 0;
+}
+
 bool wire_read_stopped(struct span body)
 {
 	auto_json json_t *whole = parse(body);
