@@ -17,7 +17,8 @@ struct map_record {
 	struct wbx_run *run;
 	const char *kind;
 	const char *key;
-	int64_t step; /* WBX_NO_STEP: none */
+	const char *label; /* NULL: none */
+	int64_t step;      /* WBX_NO_STEP: none */
 	enum wbx_commit commit;
 };
 
@@ -33,6 +34,7 @@ static int emit_map(const struct map_record *mr, const struct wbx_map *m)
 		return r;
 	pairs += mr->step != WBX_NO_STEP ? 1 : 0;
 	pairs += mr->commit != WBX_COMMIT_AUTO ? 1 : 0;
+	pairs += mr->label != NULL ? 1 : 0;
 	pairs += blobs.count != 0 ? 1 : 0;
 	r = emit_begin(&e, mr->run->w, mr->run, mr->kind, pairs);
 	if (r < 0) {
@@ -44,6 +46,8 @@ static int emit_map(const struct map_record *mr, const struct wbx_map *m)
 		pack_pair_int(&e.p, "step", mr->step);
 	if (mr->commit != WBX_COMMIT_AUTO)
 		pack_pair_bool(&e.p, "commit", mr->commit == WBX_COMMIT_YES);
+	if (mr->label != NULL)
+		pack_pair_text(&e.p, "label", mr->label);
 	if (blobs.count != 0)
 		emit_blobs_pack(&blobs, &e.p);
 	pack_text(&e.p, mr->key); /* the map itself is not copied again */
@@ -159,6 +163,20 @@ int wbx_config(struct wbx_run *run, const struct wbx_map *values)
 {
 	const struct map_record mr = {
 		.run = run, .kind = "config", .key = "data", .step = WBX_NO_STEP};
+
+	return values == NULL || values->table_count == 0 ? log_map(&mr, values)
+							  : -EINVAL; /* its records name no blobs */
+}
+
+int wbx_system(struct wbx_run *run, const struct wbx_map *values)
+{
+	const struct map_record mr = {
+		.run = run,
+		.kind = "stats",
+		.key = "data",
+		.label = run == NULL ? NULL : run->label,
+		.step = WBX_NO_STEP,
+	};
 
 	return values == NULL || values->table_count == 0 ? log_map(&mr, values)
 							  : -EINVAL; /* its records name no blobs */

@@ -47,6 +47,7 @@ static void run_free(struct wbx_run *run)
 	(void)mem_free(run->id);
 	(void)mem_free(run->project);
 	(void)mem_free(run->entity);
+	(void)mem_free(run->label);
 	(void)mem_free(run);
 }
 
@@ -68,7 +69,9 @@ static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_r
 	run->id = mem_strdup(o->id != NULL ? o->id : id);
 	run->project = mem_strdup(o->project);
 	run->entity = mem_strdup(o->entity != NULL ? o->entity : "");
-	if (run->id == NULL || run->project == NULL || run->entity == NULL) {
+	run->label = o->label != NULL ? mem_strdup(o->label) : NULL;
+	if (run->id == NULL || run->project == NULL || run->entity == NULL ||
+	    (o->label != NULL && run->label == NULL)) {
 		run_free(run);
 		return -ENOMEM;
 	}
@@ -88,7 +91,8 @@ static int check_options(const struct wbx_run_options *o)
 	    (o->id != NULL && o->id[0] == '\0'))
 		return -EINVAL;
 	if (!name_fits(o->project) || !name_fits(o->entity) || !name_fits(o->id) ||
-	    !name_fits(o->name) || !name_fits(o->group) || !name_fits(o->job_type))
+	    !name_fits(o->name) || !name_fits(o->group) || !name_fits(o->job_type) ||
+	    !name_fits(o->label))
 		return -EMSGSIZE;
 	return o->config == NULL ? 0 : check_config(o->config);
 }
@@ -236,21 +240,59 @@ int wbx_define(struct wbx_run *run, const struct wbx_metric *metric)
 	return emit_end(&e, (struct span){0}, NULL);
 }
 
-int wbx_output(struct wbx_run *run, const char *stream, const char *text)
+/* How much of the text goes into one record: whole characters. */
+static size_t output_part(struct span text)
+{
+	size_t len = RECORD_MAX - RECORD_ROOM;
+
+	if (text.len <= len)
+		return text.len;
+	while (len > RECORD_MAX / 2 && (text.at[len] & 0xc0) == 0x80)
+		len--;
+	return len;
+}
+
+static int emit_output(struct wbx_run *run, const char *stream, struct span part)
 {
 	struct emit e;
-	int r;
+	int r = emit_begin(&e, run->w, run, "output", run->label == NULL ? 2 : 3);
 
-	if (run == NULL || stream == NULL || text == NULL)
-		return -EINVAL;
-	if (strlen(text) > RECORD_MAX - RECORD_ROOM)
-		return -EMSGSIZE;
-	r = emit_begin(&e, run->w, run, "output", 2);
 	if (r < 0)
 		return r;
 	pack_pair_text(&e.p, "stream", stream);
-	pack_pair_text(&e.p, "text", text);
+	if (run->label != NULL)
+		pack_pair_text(&e.p, "label", run->label);
+	pack_pair_str(&e.p, "text", part);
 	return emit_end(&e, (struct span){0}, NULL);
+}
+
+int wbx_output_bytes(struct wbx_run *run, const char *stream, const void *text, size_t len)
+{
+	struct span left = {.at = text, .len = len};
+	int r = 0;
+
+	if (run == NULL || stream == NULL || text == NULL ||
+	    (strcmp(stream, "stdout") != 0 && strcmp(stream, "stderr") != 0))
+		return -EINVAL;
+	while (r == 0 && left.len > 0) {
+		struct span part = {.at = left.at, .len = output_part(left)};
+
+		r = emit_output(run, stream, part);
+		left.at += part.len;
+		left.len -= part.len;
+	}
+	return r;
+}
+
+int wbx_output(struct wbx_run *run, const char *stream, const char *text)
+{
+	return text == NULL ? -EINVAL : wbx_output_bytes(run, stream, text, strlen(text));
+}
+
+static bool is_level(const char *level)
+{
+	return level == NULL || strcmp(level, "INFO") == 0 || strcmp(level, "WARN") == 0 ||
+	       strcmp(level, "ERROR") == 0;
 }
 
 int wbx_alert(struct wbx_run *run, const char *title, const char *text, const char *level,
@@ -259,7 +301,7 @@ int wbx_alert(struct wbx_run *run, const char *title, const char *text, const ch
 	struct emit e;
 	int r;
 
-	if (run == NULL || title == NULL || text == NULL)
+	if (run == NULL || title == NULL || text == NULL || !is_level(level))
 		return -EINVAL;
 	if (strlen(title) + strlen(text) > RECORD_MAX - RECORD_ROOM)
 		return -EMSGSIZE;

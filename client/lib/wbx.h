@@ -93,6 +93,7 @@ struct wbx_run_options {
 	const char *resume;      /* allow, must, never, auto */
 	const char *program;
 	const char *python; /* version of the interpreter, for W&B */
+	const char *label;  /* of this process's output and system metrics; NULL: none */
 	const struct wbx_map *config;
 	/* Calls of this process without a step that belong together are one row: for trainers that
 	 * log one value a call. libwbx(3) says which do. */
@@ -133,8 +134,13 @@ struct wbx_metric {
 };
 WBX_API int wbx_define(struct wbx_run *run, const struct wbx_metric *metric);
 
-/* stream: "stdout" or "stderr". */
+/* Console output, in any pieces: lines are put together by the daemon. stream: "stdout" or
+ * "stderr". What is above 1 MiB goes in several records. */
 WBX_API int wbx_output(struct wbx_run *run, const char *stream, const char *text);
+WBX_API int wbx_output_bytes(struct wbx_run *run, const char *stream, const void *text,
+			     size_t len); /* may hold NULs */
+/* System metrics of one moment, numbers: what W&B shows as "system.<key>", as "gpu.0.temp". */
+WBX_API int wbx_system(struct wbx_run *run, const struct wbx_map *values);
 /* level: INFO, WARN, ERROR or NULL. wait_ms: the same title is not sent again for so long. */
 WBX_API int wbx_alert(struct wbx_run *run, const char *title, const char *text, const char *level,
 		      uint64_t wait_ms);

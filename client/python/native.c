@@ -172,6 +172,11 @@ static PyObject *run_config(PyObject *o, PyObject *args)
 	return log_dict(o, args, TABLES_INLINE, wbx_config);
 }
 
+static PyObject *run_system(PyObject *o, PyObject *args)
+{
+	return log_dict(o, args, TABLES_INLINE, wbx_system);
+}
+
 static PyObject *run_tags(PyObject *o, PyObject *args)
 {
 	struct run *self = (struct run *)o;
@@ -224,10 +229,11 @@ static PyObject *run_output(PyObject *o, PyObject *args)
 {
 	const char *stream;
 	const char *text;
+	Py_ssize_t len;
 
-	if (!PyArg_ParseTuple(args, "ss", &stream, &text))
+	if (!PyArg_ParseTuple(args, "sy#", &stream, &text, &len))
 		return NULL;
-	return status(wbx_output(((struct run *)o)->run, stream, text));
+	return status(wbx_output_bytes(((struct run *)o)->run, stream, text, (size_t)len));
 }
 
 static PyObject *run_alert(PyObject *o, PyObject *args)
@@ -318,10 +324,11 @@ static PyMethodDef run_methods[] = {
 	{"log", run_log, METH_VARARGS, "log(data, step=None, commit=None)"},
 	{"summary", run_summary, METH_VARARGS, "summary(data)"},
 	{"config", run_config, METH_VARARGS, "config(data)"},
+	{"system", run_system, METH_VARARGS, "system(data)"},
 	{"tags", run_tags, METH_VARARGS, "tags(add, remove)"},
 	{"define", run_define, METH_VARARGS,
 	 "define(name, step_metric, step_sync, hidden, summary, goal, overwrite)"},
-	{"output", run_output, METH_VARARGS, "output(stream, text)"},
+	{"output", run_output, METH_VARARGS, "output(stream, bytes)"},
 	{"alert", run_alert, METH_VARARGS, "alert(title, text, level, wait_ms)"},
 	{"finish", run_finish, METH_VARARGS, "finish(exit_code, at_exit)"},
 	{"call_start", run_call_start, METH_VARARGS,
@@ -410,9 +417,9 @@ static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 			  int (*function)(struct wbx *, const struct wbx_run_options *,
 					  struct wbx_run **))
 {
-	static char *names[] = {"project",  "entity",     "id",   "name",   "group",
-				"job_type", "notes",      "tags", "resume", "program",
-				"python",   "merge_rows", NULL};
+	static char *names[] = {"project",  "entity",     "id",    "name",   "group",
+				"job_type", "notes",      "tags",  "resume", "program",
+				"python",   "merge_rows", "label", NULL};
 	struct client *self = (struct client *)o;
 	struct wbx_run_options options = {0};
 	struct wbx_run *run = NULL;
@@ -423,10 +430,11 @@ static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 	int r;
 
 	if (!is_open(self) ||
-	    !PyArg_ParseTupleAndKeywords(
-		    args, kwargs, "s|zzzzzzOzzzp", names, &options.project, &options.entity,
-		    &options.id, &options.name, &options.group, &options.job_type, &options.notes,
-		    &tags, &options.resume, &options.program, &options.python, &merge_rows))
+	    !PyArg_ParseTupleAndKeywords(args, kwargs, "s|zzzzzzOzzzpz", names, &options.project,
+					 &options.entity, &options.id, &options.name,
+					 &options.group, &options.job_type, &options.notes, &tags,
+					 &options.resume, &options.program, &options.python,
+					 &merge_rows, &options.label))
 		return NULL;
 	options.merge_rows = merge_rows != 0;
 	texts = texts_of(tags, &none);

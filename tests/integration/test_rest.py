@@ -10,6 +10,7 @@ from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, requests_of, sending, some_rows, steered
 from tap import Box, main, test, until
+from trainer import trainer
 from wandb import Fake
 
 T0 = 1_795_346_659_146_402  # 2026-11-22T11:24:19.146402
@@ -351,6 +352,180 @@ def a_guest_may_write_to_the_console(box: Box) -> None:
             guest.finish("r")
     until(lambda: fake.contents("r") == ["seen"], "it arrives")
     is_empty(ctl)
+
+
+# -- from Python
+
+def ended_well(box: Box, daemon: Daemon, code: str, **env: str) -> str:
+    """Runs a trainer to its end; gives what it printed."""
+    program = trainer(box, code, socket=daemon.socket, **env)
+    printed = program.stdout.read().decode()
+    assert program.wait() == 0
+    return printed
+
+
+@test
+def what_a_python_process_prints_arrives_and_is_printed(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    printed = ended_well(box, daemon, """
+    import contextlib, io, logging
+    print("before")
+    run = wbx.init(project="p", id="r", label="rank0")
+    print("hello", 1)
+    print("world", file=sys.stderr)
+    logging.error("logged")
+    sys.stdout.write("odd \\udcff\\0 \\N{SNOWMAN}\\n" if sys.stdout.errors != "strict" else "odd ?\\0 \\N{SNOWMAN}\\n")
+    sys.stdout.writelines(["a\\n", "b\\n"])
+    with contextlib.redirect_stdout(io.StringIO()):
+        print("into a string")
+    wbx.log({"x": 1})
+    sys.stdout.write("no end")
+    run.finish()
+    print()
+    print("after")
+    """, PYTHONIOENCODING="utf-8:backslashreplace")
+    fake.await_run("r", "finished")
+    lines = [json.loads(line) for line in fake.console("r")]
+    out = [line["content"] for line in lines if "level" not in line]
+    assert out == ["hello 1", "odd ?\0 \N{SNOWMAN}", "a", "b", "no end"], lines
+    assert [line["content"] for line in lines if "level" in line] == ["world", "ERROR:root:logged"], lines
+    assert all(line["label"] == "rank0" for line in lines)
+    assert "before\n" in printed and "hello 1\n" in printed and printed.endswith("no end\nafter\n"), printed
+    is_empty(ctl)
+    fake.check()
+
+
+@test
+def capture_ends_with_the_run_and_leaves_nothing_behind(box: Box) -> None:
+    fake, daemon = sending(box)
+    ended_well(box, daemon, """
+    def ours():
+        return "write" in vars(sys.stdout) or "write" in vars(sys.stderr)
+    assert not ours()
+    a = wbx.init(project="p", id="a")
+    b = wbx.init(project="p", id="b", reinit="create_new")
+    print("both")
+    a.finish()
+    print("b alone")
+    b.finish()
+    assert not ours()
+    print("nobody")
+    off = wbx.init(project="p", id="off", console="off")
+    assert not ours()
+    off.finish()
+    os.environ["WANDB_CONSOLE"] = "off"
+    by_env = wbx.init(project="p", id="env")
+    assert not ours()
+    by_env.finish()
+    on = wbx.init(project="p", id="on", console="wrap")
+    print("argument before environment")
+    inner = sys.stdout.write
+    sys.stdout.write = lambda text: inner(text)  # somebody wraps it, and does not take it back
+    print("through another")
+    on.finish()
+    print("goes on")
+    try:
+        wbx.init(project="p", console="all")
+        sys.exit(9)
+    except wbx.UsageError:
+        pass
+    """)
+    for run, lines in {"a": ["both"], "b": ["both", "b alone"], "off": [], "env": [],
+                       "on": ["argument before environment", "through another"]}.items():
+        fake.await_run(run, "finished")
+        assert fake.contents(run) == lines, (run, fake.contents(run))
+    fake.check()
+
+
+@test
+def printing_never_fails_and_never_comes_back(box: Box) -> None:
+    fake, daemon = sending(box)
+    ended_well(box, daemon, """
+    import threading
+    run = wbx.init(project="p", id="r")
+    take = run._take_output
+    def loud(stream, data):
+        print("inside", file=sys.stderr)  # is not taken again
+        return take(stream, data)
+    from wbx import _console
+    _console._takers[:] = [loud]
+    print("outside")
+    _console._takers[:] = [lambda stream, data: 1 // 0]
+    print("it fails here")
+    assert not _console._takers
+    _console.capture(take)
+    threads = [threading.Thread(target=lambda n=n: [print(f"{n} {i}") for i in range(200)]) for n in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    if os.fork() == 0:
+        print("of a child")
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+    run._capture_console()  # so that the end takes all of it back
+    _console._takers.remove(take)
+    run.finish()
+    """)
+    fake.await_run("r", "finished")
+    got = fake.contents("r")
+    assert got[0] == "outside" and "of a child" not in got and "inside" not in got, got[:3]
+    words = " ".join(got[1:]).split()
+    assert len(words) == 1600, "nothing of the threads is lost"
+
+
+@test
+def a_print_above_the_size_of_a_record_arrives_whole(box: Box) -> None:
+    fake, daemon = sending(box)
+    ended_well(box, daemon, """
+    run = wbx.init(project="p", id="r")
+    print("".join(f"{i}\u6f22" for i in range(400_000)))
+    run.finish()
+    """, PYTHONIOENCODING="utf-8")
+    fake.await_run("r", "finished")
+    assert "".join(fake.contents("r")) == "".join(f"{i}\u6f22" for i in range(400_000))
+    fake.check()
+
+
+@test
+def a_python_process_that_dies_leaves_its_traceback(box: Box) -> None:
+    fake, daemon = sending(box)
+    program = trainer(box, """
+    wbx.init(project="p", id="r")
+    raise ValueError("on purpose")
+    """, socket=daemon.socket)
+    assert program.wait() == 1
+    fake.await_run("r", "failed")
+    assert fake.contents("r")[-1] == "ValueError: on purpose" and fake.contents("r")[0].startswith("Traceback")
+    fake.check()
+
+
+@test
+def python_logs_system_metrics_and_raises_alerts(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    ended_well(box, daemon, """
+    from datetime import timedelta
+    run = wbx.init(project="p", id="r", label="n1")
+    run.log_system({"gpu": {"0": {"temp": 60}}, "cpu": 1.5})
+    run.alert("a", "x")
+    run.alert("a", "not again", wait_duration=30)
+    wbx.alert("b", "y\\0\\n", level=wbx.AlertLevel.ERROR, wait_duration=timedelta(seconds=5))
+    run.alert("c", "z", "WARN", wait_duration=0)
+    for wrong in ({"level": "LOUD"}, {"wait_duration": "soon"}, {"wait_duration": -1}):
+        try:
+            run.alert("d", "w", **wrong)
+            sys.exit(9)
+        except wbx.UsageError:
+            pass
+    assert run._native.alert("d", "w", "LOUD", 0) == -22 and run._native.output("stdlog", b"x") == -22
+    run.finish()
+    """)
+    fake.await_run("r", "finished")
+    assert [(a["title"], a["text"], a["severity"], a["waitDuration"]) for a in fake.alerts("r")] == [
+        ("a", "x", "INFO", 60000), ("b", "y\n", "ERROR", 5000), ("c", "z", "WARN", 0)], fake.alerts("r")
+    [event] = fake.events("r")
+    assert event["system.gpu.0.temp/l:n1"] == 60 and event["system.cpu/l:n1"] == 1.5, event
+    is_empty(ctl)
+    fake.check()
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import os
 import sys
 from typing import Any, Iterable
 
-from . import _run
+from . import _console, _run
 from ._native import version as __version__
-from ._run import Config, Error, Metric, Run, Summary, UsageError
+from ._run import AlertLevel, Config, Error, Metric, Run, Summary, UsageError
 from ._values import Histogram, Table
 
-__all__ = ["Config", "Error", "Histogram", "Metric", "Run", "Summary", "Table", "UsageError", "attach", "config", "define_metric",
+__all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Summary", "Table", "UsageError", "alert", "attach", "config", "define_metric",
            "finish", "flush", "init", "log", "run", "summary"]
 
 run: Run | None = None
@@ -34,11 +34,15 @@ def _env_tags() -> list[str] | None:
 
 def init(project: str | None = None, name: str | None = None, entity: str | None = None, id: str | None = None,
          config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
-         job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False, **ignored: Any) -> Run:
+         job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False,
+         console: str | None = None, label: str | None = None, **ignored: Any) -> Run:
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
-    What is not given comes from WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_RUN_ID, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE
-    and WANDB_RESUME. With a run open, that one is returned, unless ``reinit`` says otherwise: True or "finish_previous" finish it
+    Until it is finished, the run gets what this process prints: console="off" leaves that alone. label stands with this process's output and
+    system metrics, to tell it from others of the run.
+
+    What is not given comes from WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_RUN_ID, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE,
+    WANDB_RESUME, WANDB_CONSOLE and WANDB_X_LABEL. With a run open, that one is returned, unless ``reinit`` says otherwise: True or "finish_previous" finish it
     first, "create_new" leaves it open beside the new one.
 
     ``merge_rows=True`` is for trainers that log one value a call: calls without a step are one row as long as their keys differ and
@@ -59,16 +63,31 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
         "notes": notes or env("WANDB_NOTES"),
         "tags": [str(t) for t in (tags or _env_tags() or [])],
     }
+    is_captured = _is_captured(console, ignored.get("settings"))
     client = _run.client()
     resume = "allow" if resume is True else resume or env("WANDB_RESUME")
     native = client.run(project, id=id or env("WANDB_RUN_ID"), resume=resume, program=sys.argv[0] or None,
-                        python=_run.python_version(), merge_rows=merge_rows, **values)
+                        python=_run.python_version(), merge_rows=merge_rows, label=label or env("WANDB_X_LABEL"), **values)
     new = Run(client, native, project=project, attached=False, **values)
     _run.remember(new)
+    if is_captured:
+        new._capture_console()
     if config is not None:
         new.config.update(config)
     _show(new)
     return new
+
+
+def _is_captured(console: str | None, settings: Any) -> bool:
+    """The argument, the SDK's settings= and the environment, in this order. What somebody put into the environment raises nothing."""
+    if console is None and settings is not None:
+        console = settings.get("console") if isinstance(settings, dict) else getattr(settings, "console", None)
+    if console is not None:
+        try:
+            return _console.mode_of(console)
+        except ValueError as e:
+            raise UsageError(str(e)) from None
+    return os.environ.get("WANDB_CONSOLE") != "off"
 
 
 def attach(project: str, id: str, entity: str | None = None, merge_rows: bool = False) -> Run:
@@ -104,6 +123,11 @@ def log(data: dict[str, Any], step: int | None = None, commit: bool | None = Non
 def define_metric(name: str, **options: Any) -> Metric:
     """Run.define_metric of the open run."""
     return _open("define_metric").define_metric(name, **options)
+
+
+def alert(title: str, text: str, level: str | AlertLevel | None = None, wait_duration: Any = None) -> None:
+    """Run.alert of the open run."""
+    _open("alert").alert(title, text, level, wait_duration)
 
 
 def flush(timeout: float = 10.0) -> bool:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import atexit
+import enum
 import errno
 import os
 import platform
@@ -9,7 +10,7 @@ import sys
 import threading
 from typing import Any, Iterable, Iterator, Mapping
 
-from . import _native
+from . import _console, _native
 from ._values import Table, plain
 
 FINISH_TIMEOUT_MS = 2000  # how long finish() waits for the daemon's disk; the network it never waits for
@@ -31,7 +32,8 @@ _said: set[str] = set()
 def _say_once(text: str) -> None:
     if text not in _said:
         _said.add(text)
-        print(f"wbx: {text}", file=sys.stderr)
+        with _console.aside():
+            print(f"wbx: {text}", file=sys.stderr)
 
 
 def _look(result: int, what: str) -> None:
@@ -140,6 +142,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     raise TypeError(f"config must be a mapping or a namespace, not {type(value).__name__}")
 
 
+def _plain_text(text: Any) -> str:
+    """As C takes it."""
+    return str(text).replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def _without_nan(value: Any) -> Any:
     """NaN and infinities become None in a config, as the wandb SDK does it."""
     if isinstance(value, float) and value - value != 0:
@@ -224,10 +231,33 @@ class Run:
               "define_metric")
         return Metric(name)
 
-    def alert(self, title: str, text: str, level: str | None = None, wait_duration: Any = None) -> None:
-        """Sends a mail or Slack message to whoever asked W&B for it."""
-        seconds = getattr(wait_duration, "total_seconds", lambda: wait_duration or 0)()
-        _look(self._native.alert(title, text, getattr(level, "value", level), int(seconds * 1000)), "an alert")
+    def log_system(self, data: dict[str, Any]) -> None:
+        """Logs system metrics of this moment, numbers under keys that nest: ``{"gpu.0.temp": 60}``. W&B shows them beside the run's
+        own, as ``system.gpu.0.temp``. wbx samples none by itself."""
+        if not isinstance(data, Mapping):
+            raise TypeError(f"log_system() takes a dict, not {type(data).__name__}")
+        _look(self._native.system({str(k): v for k, v in data.items()}), "system metrics")
+
+    def alert(self, title: str, text: str, level: "str | AlertLevel | None" = None, wait_duration: Any = None) -> None:
+        """Sends a mail or Slack message to whoever asked W&B for it. level: INFO, WARN or ERROR. The same title is not sent again
+        within wait_duration, seconds or a timedelta; a minute if not given."""
+        name = getattr(level, "value", level) or "INFO"
+        if name not in ("INFO", "WARN", "ERROR"):
+            raise UsageError("level must be one of 'INFO', 'WARN', or 'ERROR'")
+        wait = 60 if wait_duration is None else wait_duration
+        seconds = wait.total_seconds() if hasattr(wait, "total_seconds") else wait
+        if not isinstance(seconds, (int, float)) or not 0 <= seconds < 1e9:
+            raise UsageError("wait_duration must be seconds or a timedelta")
+        _look(self._native.alert(_plain_text(title), _plain_text(text), name, int(seconds * 1000)), "an alert")
+
+    # -- the console ---------------------------------------------------------------------------------------
+
+    def _capture_console(self) -> None:
+        """From now on this run has what the process prints."""
+        _console.capture(self._take_output)
+
+    def _take_output(self, stream: str, data: bytes) -> None:
+        _look(self._native.output(stream, data), "output")
 
     # -- judge calls ---------------------------------------------------------------------------------------
 
@@ -288,6 +318,7 @@ class Run:
             if self._finished:
                 return
             self._finished = True
+        _console.release(self._take_output)
         _look(self._native.finish(exit_code, at_exit), "the end of the run")
         if self._client.flush(FINISH_TIMEOUT_MS) < 0:
             _say_once("the daemon did not answer in time; what it does not have is kept and sent when it does")
@@ -305,6 +336,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<wbx.Run {self.path}>"
+
+
+class AlertLevel(enum.Enum):
+    """How bad it is."""
+
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
 
 
 class Metric:
