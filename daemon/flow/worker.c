@@ -1,6 +1,7 @@
 /* See worker.h. */
 #include "daemon/flow/worker.h"
 
+#include "daemon/base/fault.h"
 #include "daemon/base/log.h"
 #include "daemon/base/thread.h"
 #include "proto/base/mem.h"
@@ -46,6 +47,7 @@ static void open_reader(struct worker *w)
 static void run_job(struct worker *w, struct job *job)
 {
 	open_reader(w);
+	fault_point("worker.job");
 	switch (job->step(job, w->reader)) {
 	case JOB_DONE: give_back(job); return;
 	case JOB_AGAIN:

@@ -13,6 +13,7 @@ from pathlib import Path
 from client import Client, greeted
 from daemon import Daemon, started
 from exposition import Exposition
+from process import build_option
 from tap import WAIT_SECONDS, Box, Skip, main, test, until
 from wandb import KEY, Fake, forwarding, key_file
 
@@ -225,6 +226,22 @@ def who_keeps_connections_open_makes_the_next_one_wait_and_is_cut_off(box: Box) 
         assert connection.recv(1) == b"", "cut off without an answer"
     assert page.get("/healthz")[0] == 200
     daemon.stop()
+
+
+@test
+def a_disk_that_hangs_keeps_nobody_from_asking_whether_the_loop_turns(box: Box) -> None:
+    if build_option("faults") != "True":
+        raise Skip("a build without -Dfaults=true has no named points")
+    daemon = Daemon(box, daemon__metrics="127.0.0.1:0").start(WBX_FAULT="worker.job:1:60000")
+    page = Page(daemon)
+    daemon.await_log("worker.job stands still")
+    asking = [box.enter(page.connect()) for _ in range(CLIENTS_MAX)]
+    for connection in asking:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert page.get("/healthz") == (200, "ok\n")
+    assert all(connection.recv(1) == b"" for connection in asking), "cut off"
+    assert page.get("/metrics") == (503, "the store does not answer\n")
+    daemon.kill9()
 
 
 @test
