@@ -7,6 +7,7 @@
 #include "daemon/forward/sender.h"
 #include "daemon/ingest/answer.h"
 #include "daemon/ingest/ingest.h"
+#include "daemon/store/compact.h"
 #include "daemon/store/store.h"
 #include "daemon/systemd.h"
 #include "proto/base/clock.h"
@@ -38,6 +39,7 @@ struct arguments {
 	const char *config_path; /* NULL: the default, which may be absent */
 	const char *dir;
 	const char *answer;
+	const char *compact;
 	bool check_config;
 	bool adopt_store;
 	bool detach;
@@ -71,6 +73,8 @@ static const char usage[] =
 	"  --section.key=VALUE  one setting, over file and environment, such as --store.limit=10G\n"
 	"  --check-config       reads the settings, says what is wrong, ends\n"
 	"  --detach             goes on in the background once it listens\n"
+	"  --compact STORE      gives the free pages of a store that no daemon has open back to "
+	"the disk\n"
 	"  --adopt-store        takes over a store that another machine made\n"
 	"  --version, --help    wbxd(8) and wbxd.conf(5) tell more\n";
 
@@ -109,6 +113,8 @@ static int take_argument(struct arguments *a, int argc, char **argv, int *at)
 		a->dir = value;
 	else if (takes_value("--answer", argv, argc, at, &value))
 		a->answer = value;
+	else if (takes_value("--compact", argv, argc, at, &value))
+		a->compact = value;
 	else if (strcmp(arg, "--check-config") == 0)
 		a->check_config = true;
 	else if (strcmp(arg, "--adopt-store") == 0)
@@ -532,6 +538,24 @@ static int answer(const struct wbxd *d)
 	return r == 0 ? EXIT_SUCCESS : EXIT_UNAVAILABLE;
 }
 
+static int compact(const char *dir)
+{
+	char error[COMPACT_ERROR_MAX] = "";
+	int64_t before = 0;
+	int64_t after = 0;
+	uint64_t begun_ms = clock_mono_ms();
+
+	(void)umask(077); /* always succeeds */
+	if (store_compact(dir, &before, &after, error) < 0) {
+		(void)fprintf(stderr, "wbxd: %s\n", error);
+		return EXIT_UNAVAILABLE;
+	}
+	(void)printf("wbx.db had %lld MiB and has %lld MiB; that took %llu ms\n",
+		     (long long)(before >> 20), (long long)(after >> 20),
+		     (unsigned long long)(clock_mono_ms() - begun_ms));
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
 	static struct wbxd d;
@@ -540,6 +564,8 @@ int main(int argc, char **argv)
 
 	if (r != 0)
 		return r;
+	if (d.arguments.compact != NULL)
+		return compact(d.arguments.compact);
 	if (read_config(&d.arguments, &d.config, error) < 0) {
 		(void)fprintf(stderr, "wbxd: %s\n", error);
 		if (d.arguments.answer ==

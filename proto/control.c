@@ -22,6 +22,12 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_KEY_SET] = {"key_set", WHO_OWN, AT_SENDER, false},
 	[VERB_KEY_CHECK] = {"key_check", WHO_OWN, AT_SENDER, false},
 	[VERB_KEY_FORGET] = {"key_forget", WHO_OWN, AT_SENDER, false},
+	[VERB_PROBE] = {"probe", WHO_OWN, AT_SENDER, false},
+	[VERB_VERIFY] = {"verify", WHO_OWN, AT_SENDER, false},
+	[VERB_DISK] = {"disk", WHO_OWN, AT_WORKER, true},
+	[VERB_CHECK] = {"check", WHO_ADMIN, AT_WORKER, true},
+	[VERB_PRUNABLE] = {"prunable", WHO_ADMIN, AT_WORKER, true},
+	[VERB_PRUNE] = {"prune", WHO_ADMIN, AT_STORE, false},
 };
 
 const struct verb_info *verb_info(enum verb verb)

@@ -24,6 +24,9 @@ enum {
 	OPT_CSV,
 	OPT_JSONL,
 	OPT_OUTPUT,
+	OPT_OLDER_THAN,
+	OPT_ALL_DELIVERED,
+	OPT_YES,
 	OPT_SOCKET,
 	OPT_STORE,
 	OPT_HELP,
@@ -66,6 +69,13 @@ int url_run(struct call *c);
 int tail_run(struct call *c);
 /* export.c */
 int export_run(struct call *c);
+/* verify.c */
+int verify_run(struct call *c);
+/* doctor.c */
+int doctor_run(struct call *c);
+/* store.c */
+int store_prune_run(struct call *c);
+int store_compact_run(struct call *c);
 /* flush.c */
 int flush_run(struct call *c);
 /* steer.c */

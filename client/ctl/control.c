@@ -164,6 +164,30 @@ static int spawn_answerer(const char *daemon, const char *store_dir, int fd, pid
 	return -r;
 }
 
+int control_compact_store(const char *store_dir)
+{
+	char daemon[PLACE_PATH_MAX];
+	char compact[PLACE_PATH_MAX + 16];
+	char name[] = "wbxd";
+	char *argv[] = {name, compact, NULL};
+	int status = 0;
+	pid_t pid;
+	int r = find_daemon(daemon);
+
+	if (r < 0)
+		return r;
+	if (snprintf(compact, sizeof(compact), "--compact=%s", store_dir) >= (int)sizeof(compact))
+		return -ENAMETOOLONG;
+	r = posix_spawn(&pid, daemon, NULL, NULL, argv, environ);
+	if (r != 0)
+		return -r;
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
+}
+
 int control_open_store(struct control **ret, const char *store_dir)
 {
 	char daemon[PLACE_PATH_MAX];

@@ -13,6 +13,9 @@ int control_open(struct control **ret, const char *path, bool is_own);
  * store and changes nothing. 0 and *ret; -ENOENT: there is no wbxd; -errno. Whether the store can
  * be read is told by the first answer. */
 int control_open_store(struct control **ret, const char *store_dir);
+/* Runs `wbxd --compact=store_dir`, whose words go where ours do, to its end. Its exit code; -ENOENT:
+ * there is no wbxd; -errno. */
+int control_compact_store(const char *store_dir);
 /* Speaks over a socket that is connected already: takes fd. NULL: no memory, fd is closed. */
 struct control *control_of(int fd);
 /* Ends the connection, and the wbxd that was started for it. Returns NULL. */

@@ -47,6 +47,7 @@ enum change_kind {
 	CHANGE_DEAD_DROP,  /* number: id */
 	CHANGE_DEAD_RETRY, /* number: id: its run sends it again */
 	CHANGE_LATE_DROP,  /* run */
+	CHANGE_PRUNE,      /* time_us: what is delivered and was stored before it goes now */
 };
 
 struct change_dead {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-	PAIRS_MAX = 64 << 10
+	PAIRS_MAX = 512 << 10
 };
 
 struct order *order_new(enum order_kind kind, struct mailbox *reply_to)

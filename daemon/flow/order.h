@@ -20,6 +20,8 @@ enum order_kind {
 	ORDER_KEY_SET,    /* the asker's own W&B key, for his runs */
 	ORDER_KEY_CHECK,  /* does W&B take the key of the asker's runs, and whose is it */
 	ORDER_KEY_FORGET, /* the asker's own key is deleted */
+	ORDER_PROBE,      /* is W&B reached, and is the key of the asker's runs good? */
+	ORDER_VERIFY,     /* does W&B have a run as the store says? */
 };
 
 enum {

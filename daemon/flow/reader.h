@@ -231,3 +231,39 @@ struct sink_info {
 /* Both: all 0 when nothing is known. The total is of all keys: "models", "models:1001" ... */
 int reader_sink(struct reader *r, const char *name, struct sink_info *ret);
 int reader_sink_total(struct reader *r, const char *name, struct sink_info *ret);
+
+/* --- is it well? --- */
+enum check_part {
+	CHECK_TABLES,
+	CHECK_RECORDS,
+	CHECK_CURSORS,
+	CHECK_DONE
+};
+struct store_check { /* embeddable, all 0 at its begin */
+	enum check_part part;
+	char table[64];
+	int64_t stream; /* the extent that was looked at last, and the sums up to it */
+	int64_t first;
+	int64_t sum_records;
+	int64_t sum_bytes;
+	/* out */
+	unsigned tables;     /* looked at, but for the big ones */
+	unsigned tables_cut; /* of these: not to their end, that would take too long */
+	int64_t records;     /* counted against the sums */
+	int64_t bytes;
+	int64_t wrong_sums;    /* extents that say something else than their records */
+	int64_t wrong_cursors; /* streams of which more is confirmed than was taken */
+	char damage[200];      /* what SQLite says; "": nothing */
+};
+/* A slice of a few ms, or a small table. 1: there is more; 0: that was all; -errno. Damage is no error.
+ */
+int reader_check(struct reader *r, struct store_check *c);
+struct store_pages {
+	int64_t pages;
+	int64_t free_pages;
+	int64_t page_bytes;
+	int64_t records; /* about so many */
+};
+int reader_pages(struct reader *r, struct store_pages *ret);
+/* What is delivered, was stored before this time and is still here: what retention may remove. */
+int reader_prunable(struct reader *r, int64_t before_us, int64_t *ret_records, int64_t *ret_bytes);

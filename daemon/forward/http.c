@@ -38,6 +38,7 @@ struct transfer {
 	struct buf answer;
 	int64_t retry_after_ms;
 	int64_t reset_ms;
+	int64_t date_s;
 	double remaining;
 	char error[CURL_ERROR_SIZE];
 	void (*on_answer)(void *arg, const struct http_answer *answer);
@@ -93,6 +94,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		t->retry_after_ms = read_wait(value);
 	else if (strncasecmp(text, "ratelimit-reset:", 16) == 0)
 		t->reset_ms = read_wait(value);
+	else if (strncasecmp(text, "date:", 5) == 0)
+		t->date_s = (int64_t)curl_getdate(value, NULL);
 	else if (strncasecmp(text, "ratelimit-remaining:", 20) == 0)
 		t->remaining = strtod(value, NULL);
 	return len;
@@ -252,6 +255,10 @@ static bool set_up(struct transfer *t, const struct http_request *q)
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name server that does not answer */
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)s->connect_timeout_ms);
+	if (q->is_fresh) {
+		SET(CURLOPT_FRESH_CONNECT, 1L);
+		SET(CURLOPT_FORBID_REUSE, 1L);
+	}
 	if (s->ca_file[0] != '\0') {
 		SET(CURLOPT_CAINFO, s->ca_file);
 	}
@@ -321,7 +328,7 @@ int http_post(struct http *h, struct http_request *request)
 	t->owner = request->owner;
 	t->begun_ms = t->moved_ms = clock_mono_ms();
 	t->stall_ms = h->settings.stall_timeout_ms;
-	t->retry_after_ms = t->reset_ms = -1;
+	t->retry_after_ms = t->reset_ms = t->date_s = -1;
 	t->remaining = -1;
 	t->on_answer = request->on_answer;
 	t->arg = request->arg;
@@ -367,12 +374,21 @@ static enum transport timed_out(CURL *easy)
 	return name_us == 0 ? TRANSPORT_NO_NAME : TRANSPORT_NO_CONNECTION;
 }
 
+static int64_t elapsed_us(CURL *easy, CURLINFO what)
+{
+	curl_off_t us = 0;
+
+	(void)curl_easy_getinfo(easy, what, &us); /* stays 0 */
+	return us;
+}
+
 static void finish(struct transfer *t, CURLcode code)
 {
 	struct http_answer a = {
 		.transport = curl_outcome(code),
 		.retry_after_ms = t->retry_after_ms,
 		.reset_ms = t->reset_ms,
+		.date_s = t->date_s,
 		.remaining = t->remaining,
 		.body = buf_span(&t->answer),
 		.took_ms = clock_mono_ms() - t->begun_ms,
@@ -382,6 +398,10 @@ static void finish(struct transfer *t, CURLcode code)
 
 	(void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status); /* stays 0 */
 	(void)curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+	a.name_us = elapsed_us(t->easy, CURLINFO_NAMELOOKUP_TIME_T);
+	a.connect_us = elapsed_us(t->easy, CURLINFO_CONNECT_TIME_T);
+	a.tls_us = elapsed_us(t->easy, CURLINFO_APPCONNECT_TIME_T);
+	a.first_us = elapsed_us(t->easy, CURLINFO_STARTTRANSFER_TIME_T);
 	a.status = (int)status;
 	a.sent_bytes = (uint64_t)sent;
 	if (code == CURLE_OPERATION_TIMEDOUT)

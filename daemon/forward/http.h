@@ -32,6 +32,13 @@ struct http_answer {
 	struct span body;       /* borrowed until on_answer() returns */
 	uint64_t sent_bytes;
 	uint64_t took_ms;
+	/* from its begin until the name was known, the connection stood, TLS did, the answer began;
+	   0: it did not get there, or it was a kept connection's */
+	int64_t name_us;
+	int64_t connect_us;
+	int64_t tls_us;
+	int64_t first_us;
+	int64_t date_s;  /* Date, since 1970; -1: not said */
 	char error[160]; /* curl's words, when the transport failed */
 };
 
@@ -40,6 +47,7 @@ struct http_request {
 	const char *user;     /* NULL: none; borrowed until http_post() returns */
 	const char *password; /* never leaves this and curl */
 	struct buf body;      /* taken */
+	bool is_fresh;        /* over a connection of its own, to see that one comes about */
 	struct limit *limit;  /* of bytes, borrowed while the request runs; NULL: none */
 	uint32_t owner; /* who has the limit in common with others shares it with them evenly */
 	/* Sender thread, from http_turn() alone. */

@@ -3,6 +3,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/forward/models/side.h"
+#include "daemon/forward/ask.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/pack.h"
@@ -393,6 +394,13 @@ static void key_drop(const struct order_context *c, struct order *o)
 
 /* --- all --- */
 
+void order_give_back(struct order *o, int result, const char *text)
+{
+	if (text != NULL)
+		say(o, text);
+	give_back(o, result);
+}
+
 void order_refuse(struct order *o)
 {
 	say(o, "the daemon stops");
@@ -409,7 +417,8 @@ void orders_refuse_checks(struct sink *sink)
 
 static bool needs_store(enum order_kind kind)
 {
-	return kind != ORDER_KEY_CHECK && kind != ORDER_KEY_FORGET && kind != ORDER_KEY_SET;
+	return kind != ORDER_KEY_CHECK && kind != ORDER_KEY_FORGET && kind != ORDER_KEY_SET &&
+	       kind != ORDER_PROBE;
 }
 
 void order_carry_out(const struct order_context *c, struct order *o)
@@ -429,5 +438,7 @@ void order_carry_out(const struct order_context *c, struct order *o)
 	case ORDER_KEY_SET: key_set(c, o); return;
 	case ORDER_KEY_CHECK: key_check(c, o); return;
 	case ORDER_KEY_FORGET: key_drop(c, o); return;
+	case ORDER_PROBE: ask_probe(c, o); return;
+	case ORDER_VERIFY: ask_verify(c, o); return;
 	}
 }

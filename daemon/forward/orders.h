@@ -5,6 +5,8 @@
 #include "daemon/flow/order.h"
 #include "daemon/forward/models/run.h"
 
+struct asks;
+
 struct order_context {
 	struct reader *reader; /* NULL: the store cannot be read now */
 	struct sinks *sinks;
@@ -13,6 +15,7 @@ struct order_context {
 	struct mailbox *replies;
 	struct models_run **runs; /* by number, rising */
 	size_t run_count;
+	struct asks *asks;
 };
 
 /* Takes the order and gives it back to its asker, now or when order_is_stored() is called with the
@@ -24,3 +27,5 @@ void orders_on_asked(struct sink *sink);
 /* The daemon stops. */
 void order_refuse(struct order *o);
 void orders_refuse_checks(struct sink *sink);
+/* For ask.c: gives it back, with a text when that is not NULL. */
+void order_give_back(struct order *o, int result, const char *text);

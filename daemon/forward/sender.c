@@ -4,6 +4,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/thread.h"
+#include "daemon/forward/ask.h"
 #include "daemon/forward/models/run.h"
 #include "daemon/forward/orders.h"
 #include "daemon/forward/turns.h"
@@ -35,6 +36,7 @@ struct sender {
 	struct http *http;
 	struct sinks sinks;
 	struct run_host host;
+	struct asks asks;         /* of operators, under way */
 	struct models_run **runs; /* by number, rising */
 	size_t run_count;
 	size_t run_cap;
@@ -350,6 +352,7 @@ static void take_order(struct sender *s, struct order *o)
 		.replies = &s->box,
 		.runs = s->runs,
 		.run_count = s->run_count,
+		.asks = &s->asks,
 	};
 
 	order_carry_out(&c, o);
@@ -542,6 +545,7 @@ struct sender *sender_free(struct sender *s)
 	(void)mem_free(s->runs);
 	(void)mem_free(s->turns);
 	s->http = http_free(s->http);
+	asks_end(&s->asks);
 	sinks_done(&s->sinks);
 	mailbox_done(&s->box);
 	(void)mem_free(s->fresh);

@@ -47,7 +47,8 @@ struct asker {
 	struct query *query; /* the request under way, when the worker answers it */
 	struct order *order;
 	struct changes *changes;
-	uint64_t id; /* of the request under way */
+	uint64_t id;    /* of the request under way */
+	enum verb verb; /* the same */
 	struct buf out;
 	uv_write_t write;
 };
@@ -341,6 +342,36 @@ static void post_order(struct asker *a, enum order_kind kind, struct mp args)
 	(void)mailbox_post(a->control->settings.sender, &o->mail); /* never full */
 }
 
+static void post_change(struct asker *a, const struct change *change)
+{
+	a->changes = changes_new(a, a->control->settings.replies);
+	if (a->changes == NULL) {
+		asker_close(a);
+		return;
+	}
+	changes_add(a->changes, change);
+	if (a->changes->error != 0) {
+		asker_close(a);
+		return;
+	}
+	asker_move(a, ASKER_ASKING);
+	a->at_work = true;
+	(void)mailbox_post(a->control->settings.store_changes, &a->changes->mail); /* never full */
+}
+
+static void post_prune(struct asker *a, struct mp args)
+{
+	const struct change change = {
+		.kind = CHANGE_PRUNE,
+		.time_us = mp_get_int(args, "before_us", 0),
+	};
+
+	if (change.time_us <= 0)
+		refuse(a, "usage", "before which time?");
+	else
+		post_change(a, &change);
+}
+
 static void post_pause(struct asker *a, enum verb verb, struct mp args)
 {
 	struct span sink = mp_get_str(args, "sink");
@@ -354,19 +385,7 @@ static void post_pause(struct asker *a, enum verb verb, struct mp args)
 	change.text = sink;
 	if (verb == VERB_PAUSE)
 		change.time_us = for_ms == 0 ? -1 : (int64_t)(clock_wall_us() + for_ms * 1000);
-	a->changes = changes_new(a, a->control->settings.replies);
-	if (a->changes == NULL) {
-		asker_close(a);
-		return;
-	}
-	changes_add(a->changes, &change);
-	if (a->changes->error != 0) {
-		asker_close(a);
-		return;
-	}
-	asker_move(a, ASKER_ASKING);
-	a->at_work = true;
-	(void)mailbox_post(a->control->settings.store_changes, &a->changes->mail); /* never full */
+	post_change(a, &change);
 }
 
 void control_on_changes(struct control *c, struct changes *list)
@@ -377,7 +396,7 @@ void control_on_changes(struct control *c, struct changes *list)
 	assert(a != NULL); /* an asker outlives its changes */
 	if (!is_back(a))
 		return;
-	if (result == 0 &&
+	if (result == 0 && a->verb != VERB_PRUNE &&
 	    c->settings.sender != NULL) { /* the sender has to know before the asker does */
 		a->order = order_new(ORDER_SINKS, c->settings.replies);
 		if (a->order == NULL) {
@@ -420,6 +439,8 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 	}
 	if (info->thread == AT_WORKER) {
 		post_query(a, verb, body);
+	} else if (verb == VERB_PRUNE) {
+		post_prune(a, args);
 	} else if (info->thread == AT_STORE) {
 		post_pause(a, verb, args);
 	} else {
@@ -428,6 +449,7 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY, [VERB_DEAD_DROP] = ORDER_DEAD_DROP,
 			[VERB_LATE_DROP] = ORDER_LATE_DROP,   [VERB_KEY_SET] = ORDER_KEY_SET,
 			[VERB_KEY_CHECK] = ORDER_KEY_CHECK,   [VERB_KEY_FORGET] = ORDER_KEY_FORGET,
+			[VERB_PROBE] = ORDER_PROBE,           [VERB_VERIFY] = ORDER_VERIFY,
 		};
 
 		post_order(a, kinds[verb], args);
@@ -443,6 +465,7 @@ static void take_request(struct asker *a, struct span payload)
 		return;
 	}
 	a->id = request.id;
+	a->verb = request.verb;
 	if (request.verb == VERB_UNKNOWN)
 		refuse(a, "unknown_verb", CONTROL_UNKNOWN_VERB_TEXT);
 	else

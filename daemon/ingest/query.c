@@ -100,6 +100,9 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_RUNS: r = query_runs(q, reader); break;
 	case VERB_TAIL: r = query_tail(q, reader); break;
 	case VERB_EXPORT: r = query_export(q, reader); break;
+	case VERB_CHECK: r = query_check(q, reader); break;
+	case VERB_DISK: r = query_disk(q, reader); break;
+	case VERB_PRUNABLE: r = query_prunable(q, reader); break;
 	case VERB_DEAD_LIST: r = query_dead_list(q, reader); break;
 	case VERB_LATE_LIST: r = query_late_list(q, reader); break;
 	case VERB_DEAD_SHOW: r = query_dead_show(q, reader); break;
@@ -113,6 +116,9 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_KEY_SET:
 	case VERB_KEY_CHECK:
 	case VERB_KEY_FORGET:
+	case VERB_PROBE:
+	case VERB_VERIFY:
+	case VERB_PRUNE:
 	case VERB_COUNT: break; /* others answer these */
 	}
 	if (r == 0 && q->out.error != 0)
@@ -151,6 +157,7 @@ struct query *query_free(struct query *q)
 	if (q == NULL)
 		return NULL;
 	q->export = query_export_free(q->export);
+	q->check = query_check_free(q->check);
 	buf_done(&q->args);
 	buf_done(&q->out);
 	return mem_free(q);

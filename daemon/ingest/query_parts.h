@@ -21,6 +21,12 @@ int query_status(struct query *q, struct reader *reader);
 int query_export(struct query *q, struct reader *reader);
 struct query_export *query_export_free(struct query_export *e); /* NULL */
 
+/* --- query_check.c --- */
+int query_disk(struct query *q, struct reader *reader);
+int query_check(struct query *q, struct reader *reader);
+int query_prunable(struct query *q, struct reader *reader);
+struct query_check *query_check_free(struct query_check *c); /* NULL */
+
 /* --- query_list.c --- */
 int query_backlog(struct query *q, struct reader *reader);
 int query_runs(struct query *q, struct reader *reader);

@@ -409,6 +409,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_SIDE_DONE:
 	case CHANGE_SIDE_DROP:
 	case CHANGE_SIDE_MOVE: return delivery_apply_side(d, c);
+	case CHANGE_PRUNE: d->prune_before_us = c->time_us; return 0;
 	}
 	assert(false && "a kind of change that nobody applies");
 	return -EINVAL;

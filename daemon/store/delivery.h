@@ -9,7 +9,8 @@ struct delivery {
 	struct db own; /* statements over the store's handle, which is borrowed */
 	struct db own_side;
 	struct blobs *blobs;
-	struct commit *commit; /* hears which runs are done */
+	struct commit *commit;   /* hears which runs are done */
+	int64_t prune_before_us; /* CHANGE_PRUNE: for retention; the store takes it from here */
 };
 
 int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs,

@@ -55,6 +55,8 @@ int reader_open(struct reader **ret, const char *store_dir)
 		e = reader_side_prepare(r);
 	if (e == 0)
 		e = reader_dead_prepare(r);
+	if (e == 0)
+		e = reader_check_prepare(r);
 	if (e < 0) {
 		(void)reader_close(r);
 		return e;
@@ -77,6 +79,7 @@ struct reader *reader_close(struct reader *r)
 	drop_statements(&r->records);
 	drop_statements(&r->side);
 	drop_statements(&r->dead);
+	drop_statements(&r->check);
 	db_close(&r->db);
 	r->dir_fd = fd_close(r->dir_fd);
 	return mem_free(r);

@@ -12,6 +12,7 @@ struct reader {
 	struct db records;
 	struct db side;
 	struct db dead;
+	struct db check;
 	int dir_fd; /* of the store */
 };
 
@@ -31,6 +32,8 @@ int reader_records_prepare(struct reader *r);
 
 /* --- reader_side.c --- */
 int reader_side_prepare(struct reader *r);
+/* --- reader_check.c --- */
+int reader_check_prepare(struct reader *r);
 
 /* --- reader_dead.c --- */
 int reader_dead_prepare(struct reader *r);

@@ -183,11 +183,14 @@ int retention_slice(struct retention *r, int64_t next_lsn, int64_t now_us, bool 
 		r->squeezed = short_of_space || delivered > r->settings.keep_bytes;
 	}
 	before_us = r->squeezed ? now_us + 1 : now_us - r->settings.keep_us;
+	if (r->prune_before_us > before_us)
+		before_us = r->prune_before_us;
 	n = next_extent(r, before_us, &e);
 	if (n < 0)
 		return n;
 	if (n == 0) {
 		r->at_stream = 0;
+		r->prune_before_us = 0;
 		*ret_result = RETENTION_ROUND_DONE;
 		return 0;
 	}

@@ -14,8 +14,9 @@ struct retention {
 	struct db own; /* statements over the store's handle, which is borrowed */
 	struct blobs *blobs;
 	struct retention_settings settings;
-	int64_t at_stream; /* where the round goes on */
-	bool squeezed;     /* this round takes delivered records whatever their age */
+	int64_t at_stream;       /* where the round goes on */
+	int64_t prune_before_us; /* a person wants what is older to go, whatever the settings; 0: no */
+	bool squeezed;           /* this round takes delivered records whatever their age */
 };
 
 enum retention_result {

@@ -354,8 +354,20 @@ static void answer(struct store *s, struct mail *lists, struct batch *batch, int
 	}
 }
 
+/* A person wants delivered records to go now: a round from the beginning, at once. */
+static void begin_pruning(struct store *s)
+{
+	if (s->delivery.prune_before_us == 0)
+		return;
+	s->retention.prune_before_us = s->delivery.prune_before_us;
+	s->retention.at_stream = 0;
+	s->delivery.prune_before_us = 0;
+	s->next_retention_ms = 0;
+}
+
 static void after_commit(struct store *s)
 {
+	begin_pruning(s);
 	stats_add(s->settings.stats, COUNT_COMMITS, 1);
 	fault_point("commit.done");
 	s->settings.on_commit(s->settings.on_commit_arg);

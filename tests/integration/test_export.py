@@ -105,6 +105,22 @@ def what_is_merged_and_late_is_as_in_wandb(box: Box) -> None:
 
 
 @test
+def calls_that_were_gathered_into_rows_are_told_as_such(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    with greeted(daemon.socket) as c:
+        c.send("run", run="r", t=now_us(), project="p", entity="wbx-team", merge_rows=True)
+        for step in range(5):
+            for key in ("loss", "reward", "kl"):
+                c.send("log", run="r", t=now_us(), data={key: step})
+        c.finish("r")
+        c.flush()
+    fake.await_run("r", "finished")
+    rows = exported(ctl)
+    assert len(rows) < 15, rows
+    are_the_same(fake, rows)
+
+
+@test
 def rows_of_a_run_that_goes_on_are_told_as_far_as_they_are(box: Box) -> None:
     fake, daemon, ctl = steered(box)
     fake.stop()

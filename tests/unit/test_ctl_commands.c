@@ -116,13 +116,13 @@ END_TEST
 
 /* --- the table --- */
 
-/* As a whole word: --json is not in --jsonl. */
+/* As a whole word: --json is not in --jsonl, --all not in --all-delivered. */
 static bool names_option(const char *usage, const char *option)
 {
 	size_t len = strlen(option);
 
 	for (; (usage = strstr(usage, option)) != NULL; usage += len) {
-		if (usage[len] < 'a' || usage[len] > 'z')
+		if ((usage[len] < 'a' || usage[len] > 'z') && usage[len] != '-')
 			return true;
 	}
 	return false;

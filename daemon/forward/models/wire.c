@@ -28,6 +28,10 @@ static const char alert_mutation[] =
 	"notifyScriptableRunAlert(input: { entityName: $entity, projectName: $project, runName: "
 	"$run, title: $title, text: $text, severity: $severity, waitDuration: $wait }) "
 	"{ success } }";
+static const char verify_query[] =
+	"query WbxVerify($entity: String, $project: String, $run: String!) { "
+	"model(name: $project, entityName: $entity) { bucket(name: $run, missingOk: true) { "
+	"id name state historyLineCount eventsLineCount logLineCount config summaryMetrics } } }";
 static const char upsert_mutation[] =
 	"mutation WbxUpsertRun($id: String, $entity: String, $project: String, $run: String, "
 	"$displayName: String, $group: String, $jobType: String, $notes: String, "
@@ -163,6 +167,15 @@ void wire_alert(struct buf *ret, const struct wire_name *name, struct span varia
 	add_name(&j, name);
 	(void)buf_add_byte(ret, ','); /* a run has a name; the buf remembers */
 	(void)buf_add(ret, variables.at, variables.len);
+	close_query(&j);
+}
+
+void wire_whole_run(struct buf *ret, const struct wire_name *name)
+{
+	struct json j;
+
+	open_query(&j, ret, "WbxVerify", verify_query);
+	add_name(&j, name);
 	close_query(&j);
 }
 

@@ -25,6 +25,8 @@ void wire_run_status(struct buf *ret, const struct wire_name *name, bool is_whol
 
 /* Its rows with steps from first to last. */
 void wire_run_rows(struct buf *ret, const struct wire_name *name, int64_t first, int64_t last);
+/* All that is compared of a run: wire_read_whole_run(). */
+void wire_whole_run(struct buf *ret, const struct wire_name *name);
 
 /* variables: JSON, as what stands between the braces: title, text, severity, wait. */
 void wire_alert(struct buf *ret, const struct wire_name *name, struct span variables);
@@ -93,6 +95,19 @@ int wire_read_run_status(struct span body, struct wire_run *ret, struct wire_abo
 /* The answer to wire_run_rows(): calls on_row for each, in their order. */
 typedef void (*wire_on_row)(void *arg, struct span line);
 int wire_read_rows(struct span body, wire_on_row on_row, void *arg);
+/* A run as W&B has it, for a comparison. */
+struct wire_whole_run {
+	bool exists;
+	int64_t history_lines;
+	int64_t event_lines;
+	int64_t console_lines;
+	char state[32];
+	struct buf config; /* JSON, as W&B prints it; "": none */
+	struct buf summary;
+};
+void wire_whole_run_init(struct wire_whole_run *r);
+void wire_whole_run_done(struct wire_whole_run *r);
+int wire_read_whole_run(struct span body, struct wire_whole_run *ret);
 int wire_read_upsert(struct span body, struct wire_run *ret);
 int wire_read_alert(struct span body);
 /* Whether the server announces the feature. As the others. */

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+	WHOLE_TEXT_MAX = 16 << 20 /* as the answer's body */
+};
+
 static void json_free_at(json_t **j)
 {
 	json_decref(*j);
@@ -226,6 +230,45 @@ bool wire_row_of(struct span line, struct wire_row *ret)
 		return false;
 	ret->timestamp = strtod(text, NULL);
 	return true;
+}
+
+void wire_whole_run_init(struct wire_whole_run *r)
+{
+	*r = (struct wire_whole_run){.exists = false};
+	buf_init(&r->config, WHOLE_TEXT_MAX);
+	buf_init(&r->summary, WHOLE_TEXT_MAX);
+}
+
+void wire_whole_run_done(struct wire_whole_run *r)
+{
+	buf_done(&r->config);
+	buf_done(&r->summary);
+}
+
+static int keep_text(struct buf *ret, const json_t *text)
+{
+	return json_is_string(text)
+		       ? buf_add(ret, json_string_value(text), json_string_length(text))
+		       : 0;
+}
+
+int wire_read_whole_run(struct span body, struct wire_whole_run *ret)
+{
+	auto_json json_t *whole = NULL;
+	json_t *data;
+	json_t *run;
+	int r = read_data(body, &whole, &data);
+
+	if (r < 0)
+		return r;
+	run = AT(data, "model", "bucket");
+	ret->exists = run != NULL;
+	ret->history_lines = count_of(json_object_get(run, "historyLineCount"));
+	ret->event_lines = count_of(json_object_get(run, "eventsLineCount"));
+	ret->console_lines = count_of(json_object_get(run, "logLineCount"));
+	copy_text(ret->state, sizeof(ret->state), json_object_get(run, "state"));
+	r = keep_text(&ret->config, json_object_get(run, "config"));
+	return r == 0 ? keep_text(&ret->summary, json_object_get(run, "summaryMetrics")) : r;
 }
 
 int wire_read_upsert(struct span body, struct wire_run *ret)
