@@ -17,8 +17,9 @@ enum change_kind {
 	CHANGE_LINE_ADD, /* run, offset, step, lsn, time_us, records, bytes, text: a line; the run's
 			    next_offset moves behind it */
 	CHANGE_PLANNER,  /* run, text: the planner's state at the cursor */
-	CHANGE_WAYPOINT, /* run, lsn, time_us, step, text: the state, to tell rows again from */
-	CHANGE_LATE_ADD, /* run, lsn, step, time_us, text (payload): counted in the run */
+	CHANGE_WAYPOINT, /* run, lsn, time_us, step, text: the state, to tell rows again from; offset,
+			    number: planned rows from step `offset` on go to `number` and up, 0: none */
+	CHANGE_LATE_ADD,   /* run, lsn, step, time_us, text (payload): counted in the run */
 	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload, digest: the blob gets one reference
 			      more */
 	CHANGE_SIDE_ADD, /* run, file, offset, text: a line; takes the place of one that is there */

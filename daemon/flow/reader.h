@@ -65,6 +65,8 @@ struct waypoint_info {
 	int64_t lsn;
 	int64_t time_us;
 	int64_t next_step;
+	int64_t resteps;    /* rows planned from this step on were numbered anew ... */
+	int64_t resteps_to; /* ... from here on at least; 0: none were */
 };
 int reader_waypoint(struct reader *r, int64_t run, int64_t lsn, int64_t time_us,
 		    struct waypoint_info *ret, struct buf *ret_state);

@@ -2,8 +2,8 @@
 #include "daemon/forward/orders.h"
 
 #include "daemon/base/log.h"
-#include "daemon/forward/models/side.h"
 #include "daemon/forward/ask.h"
+#include "daemon/forward/models/side.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/pack.h"

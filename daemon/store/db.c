@@ -110,7 +110,8 @@ static int check_identity(struct db *d, const char *dir, int64_t *ret_version,
 /* Version n's step is migrations[n - 1] and leads to n + 1: quick, whatever the store holds. */
 static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"CREATE TABLE waypoint (run INTEGER NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT "
-	"NULL, next_step INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (run, lsn, time_us));"
+	"NULL, next_step INTEGER NOT NULL, resteps INTEGER, resteps_to INTEGER, state BLOB NOT "
+	"NULL, PRIMARY KEY (run, lsn, time_us));"
 	/* output, system metrics and alerts are sent; those of runs that are done, too */
 	"CREATE TABLE side_line (run INTEGER NOT NULL, file INTEGER NOT NULL, line INTEGER NOT "
 	"NULL, text TEXT NOT NULL, PRIMARY KEY (run, file, line)) WITHOUT ROWID;"

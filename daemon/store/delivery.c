@@ -47,8 +47,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN_NEXT_OFFSET] =
 		"UPDATE run SET next_offset = ?2 WHERE id = ?1 AND next_offset = ?2 - 1",
 	[SQL_PLANNER] = "INSERT OR REPLACE INTO planner (run, state) VALUES (?1, ?2)",
-	[SQL_WAYPOINT] = "INSERT OR REPLACE INTO waypoint (run, lsn, time_us, next_step, state) "
-			 "VALUES (?1, ?2, ?3, ?4, ?5)",
+	[SQL_WAYPOINT] = "INSERT OR REPLACE INTO waypoint (run, lsn, time_us, next_step, state, "
+			 "resteps, resteps_to) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[SQL_LATE_ADD] = "INSERT OR IGNORE INTO late (run, lsn, step, time_us, payload) VALUES "
 			 "(?1, ?2, ?3, ?4, ?5)",
 	[SQL_RUN_LATE] =
@@ -166,6 +166,10 @@ static int apply_waypoint(struct delivery *d, const struct change *c)
 	db_bind_int(s, 3, c->time_us);
 	db_bind_int(s, 4, c->step);
 	db_bind_blob(s, 5, c->text);
+	if (c->number > 0) {
+		db_bind_int(s, 6, c->offset);
+		db_bind_int(s, 7, c->number);
+	}
 	return db_run(s);
 }
 

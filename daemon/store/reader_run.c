@@ -40,7 +40,8 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT id, uid FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "
 		"ORDER BY id",
 	[SQL_PLANNER] = "SELECT state FROM planner WHERE run = ?1",
-	[SQL_WAYPOINT] = "SELECT lsn, time_us, next_step, state FROM waypoint WHERE run = ?1 AND "
+	[SQL_WAYPOINT] = "SELECT lsn, time_us, next_step, state, coalesce(resteps, 0), "
+			 "coalesce(resteps_to, 0) FROM waypoint WHERE run = ?1 AND "
 			 "(lsn, time_us) > (?2, ?3) ORDER BY lsn, time_us LIMIT 1",
 	[SQL_MEMBERS] = "SELECT state, count(*) FROM member WHERE run = ?1 GROUP BY state",
 	[SQL_PRESENT] = "SELECT p.id, p.uid, p.name, m.name FROM member m JOIN producer p ON p.id "
@@ -184,6 +185,8 @@ int reader_waypoint(struct reader *r, int64_t run, int64_t lsn, int64_t time_us,
 		.lsn = db_column_int(s, 0),
 		.time_us = db_column_int(s, 1),
 		.next_step = db_column_int(s, 2),
+		.resteps = db_column_int(s, 4),
+		.resteps_to = db_column_int(s, 5),
 	};
 	state = db_column(s, 3);
 	if (ret_state != NULL)

@@ -66,6 +66,8 @@ CREATE TABLE waypoint (
 	lsn INTEGER NOT NULL,
 	time_us INTEGER NOT NULL,
 	next_step INTEGER NOT NULL,
+	resteps INTEGER, -- planned rows from this step on, which were not sent yet, were numbered anew ...
+	resteps_to INTEGER, -- ... from here on at least; NULL: none were
 	state BLOB NOT NULL,
 	PRIMARY KEY (run, lsn, time_us)
 );

@@ -162,6 +162,34 @@ def numbers_behind_another_writer_are_told_again(box: Box) -> None:
     are_the_same(Mine(fake, 30, 35, 45, 50), rows)
 
 
+@test
+def rows_that_were_numbered_anew_because_somebody_else_wrote_are_told_so(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    with greeted(daemon.socket) as client:
+        Logged("r").open(client).log(client, *some_rows(3))
+        client.flush()
+        fake.await_rows("r", 3)
+        until(lambda: daemon.store.query("SELECT done_offset FROM run") == [(3,)], "the daemon knows that they are there")
+        fake.fault({"kind": "filestream"}, {"status": 503}, count=-1)
+        Logged("r").log(client, *some_rows(4, 3))
+        client.flush()
+        until(lambda: daemon.store.query("SELECT next_offset FROM run") == [(7,)], "four rows are planned")
+        daemon.kill9()
+        fake.clear_faults()
+        fake.ask("/__run", {"run": "wbx-team/p/r", "foreign_rows": [r | {"_step": r["_step"] + 3} for r in FOREIGN[:10]]})
+        daemon.start()
+    with greeted(daemon.socket, client.producer) as again:
+        again.seq = client.seq
+        Logged("r").log(again, *some_rows(3, 7)).finish(again)
+    fake.await_run("r", "finished")
+    rows = exported(ctl)
+    assert [row["_step"] for row in rows] == [0, 1, 2, *range(13, 20)], rows
+    are_the_same(Mine(fake, 0, 3, 13, 20), rows)
+    file = box.dir / "r.csv"
+    ctl("export", "--csv", "-o", file, "r")
+    assert [row["_step"] for row in table(file.read_text())] == [str(row["_step"]) for row in rows]
+
+
 class Mine:
     """Rows first..end and first..end of those that W&B has."""
 

@@ -826,7 +826,8 @@ START_TEST(waypoints_are_found_in_their_order)
 	struct reader *r = NULL;
 	struct changes *c = list();
 	struct waypoint_info at = {.lsn = -1};
-	static const struct waypoint_info all[] = {{3, 10, 7}, {3, 20, 9}, {8, 15, 9}};
+	static const struct waypoint_info all[] = {
+		{3, 10, 7, 5, 6}, {3, 20, 9, 0, 0}, {8, 15, 9, 0, 0}};
 	struct buf state;
 
 	storebox_open(&b);
@@ -836,6 +837,8 @@ START_TEST(waypoints_are_found_in_their_order)
 						.lsn = all[i].lsn,
 						.time_us = all[i].time_us,
 						.step = all[i].next_step,
+						.offset = all[i].resteps,
+						.number = all[i].resteps_to,
 						.text = SPAN_LITERAL("state")});
 	ck_assert_int_eq(storebox_change(&b, c), 0);
 	ck_assert_int_eq(reader_open(&r, b.dir), 0);
@@ -846,6 +849,8 @@ START_TEST(waypoints_are_found_in_their_order)
 		ck_assert_int_eq(at.lsn, all[i].lsn);
 		ck_assert_int_eq(at.time_us, all[i].time_us);
 		ck_assert_int_eq(at.next_step, all[i].next_step);
+		ck_assert_int_eq(at.resteps_to, all[i].resteps_to);
+		ck_assert_int_eq(at.resteps, all[i].resteps);
 		ck_assert(span_is(buf_span(&state), "state"));
 	}
 	ck_assert_int_eq(reader_waypoint(r, 1, at.lsn, at.time_us, &at, &state), -ENOENT);

@@ -18,6 +18,13 @@ enum {
 	VALUES_MAX = 64 << 20, /* of a row: its line is at most 10 MiB */
 };
 
+/* Rows that were planned and not sent when somebody else wrote got other numbers: those from step
+ * at.resteps on, planned before this waypoint. */
+struct restep {
+	struct waypoint_info at;
+	int64_t to; /* the lowest number that is free */
+};
+
 struct history {
 	struct plan plan;
 	struct history_wish wish;
@@ -28,6 +35,10 @@ struct history {
 	int64_t next_start_us; /* as there: a run that W&B had before has a clock that goes on */
 	int64_t begun_lsn;     /* where it began, and how many records were gone then */
 	int64_t gone;
+	struct restep *resteps; /* in their order */
+	size_t restep_count;
+	size_t restep_cap;
+	size_t restep_at; /* those before it are passed */
 	struct buf values;
 	struct buf *out; /* during a step */
 };
@@ -39,12 +50,49 @@ static void pack_leaf(struct pack *p, const struct node *leaf)
 	pack_raw(p, buf_span(&leaf->value));
 }
 
-static int add_frame(struct history *h)
+/* The step that W&B has the row under. */
+static int64_t final_step(struct history *h, int64_t step)
 {
-	struct pack p;
+	for (size_t i = h->restep_at; i < h->restep_count; i++) {
+		struct restep *s = &h->resteps[i];
 
-	if (h->wish.form == HISTORY_LINES)
+		if (step < s->at.resteps)
+			continue;
+		step = step > s->to ? step : s->to;
+		s->to = step + 1;
+	}
+	return step;
+}
+
+static int put_step(struct history *h, int64_t step)
+{
+	struct node *leaf;
+	struct pack p;
+	int r = tree_leaf(&h->plan.row, NULL, SPAN_LITERAL("_step"), &leaf);
+
+	buf_clear(&h->values);
+	pack_init(&p, &h->values);
+	pack_int(&p, step);
+	return r < 0 ? r : tree_set(leaf, buf_span(&h->values));
+}
+
+static int add_frame(struct history *h, int64_t planned_step)
+{
+	int64_t step = final_step(h, planned_step);
+	struct pack p;
+	int r = 0;
+
+	buf_clear(&h->values);
+	if (h->wish.form == HISTORY_LINES && step == planned_step)
 		return frame_add(h->out, buf_span(&h->plan.text));
+	if (h->wish.form == HISTORY_LINES) {
+		r = plan_restep(buf_span(&h->plan.text), step, &h->values);
+		return r < 0 ? r : frame_add(h->out, buf_span(&h->values));
+	}
+	if (step != planned_step)
+		r = put_step(h, step);
+	if (r < 0)
+		return r;
 	buf_clear(&h->values);
 	pack_init(&p, &h->values);
 	tree_to_msgpack(&h->plan.row, &p, pack_leaf);
@@ -56,9 +104,8 @@ static int on_row(void *arg, struct plan *p, const struct row *row, enum row_fat
 	struct history *h = arg;
 
 	(void)p;
-	(void)row;
 	switch (fate) {
-	case ROW_READY: h->sums.rows++; return add_frame(h);
+	case ROW_READY: h->sums.rows++; return add_frame(h, row->step);
 	case ROW_LATE: h->sums.late++; return 0;
 	case ROW_NONE: h->sums.monsters++; return 0;
 	}
@@ -119,6 +166,25 @@ static int begin_at_cursor(struct history *h, struct reader *reader)
 	return r == 0 ? plan_load(&h->plan, reader) : r;
 }
 
+/* Reads what changes the numbers of rows behind the place where it begins. */
+static int read_resteps(struct history *h, struct reader *reader)
+{
+	struct waypoint_info at = h->next;
+	int r = h->has_next ? 0 : -ENOENT;
+
+	while (r == 0) {
+		if (at.resteps_to > 0) {
+			r = mem_room(h->resteps, h->restep_count, h->restep_cap);
+			if (r < 0)
+				return r;
+			h->resteps[h->restep_count++] =
+				(struct restep){.at = at, .to = at.resteps_to};
+		}
+		r = reader_waypoint(reader, h->wish.run, at.lsn, at.time_us, &at, NULL);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
 static int begin(struct history *h, struct reader *reader)
 {
 	struct stream_info stream;
@@ -163,6 +229,8 @@ int history_open(struct history **ret, struct reader *reader, const struct histo
 		r = -ENOMEM;
 	if (r == 0)
 		r = begin(h, reader);
+	if (r == 0)
+		r = read_resteps(h, reader);
 	if (r < 0) {
 		(void)history_close(h);
 		return r;
@@ -177,6 +245,7 @@ struct history *history_close(struct history *h)
 		return NULL;
 	plan_done(&h->plan);
 	buf_done(&h->values);
+	(void)mem_free(h->resteps);
 	h->changes = changes_free(h->changes);
 	return mem_free(h);
 }
@@ -248,6 +317,11 @@ static int pass_waypoint(struct history *h, struct reader *reader)
 		return r;
 	if (h->plan.rows.next_step < at.next_step)
 		h->plan.rows.next_step = at.next_step;
+	while (h->restep_at < h->restep_count &&
+	       (h->resteps[h->restep_at].at.lsn < at.lsn ||
+		(h->resteps[h->restep_at].at.lsn == at.lsn &&
+		 h->resteps[h->restep_at].at.time_us <= at.time_us)))
+		h->restep_at++;
 	h->plan.start_us = h->next_start_us;
 	return look_ahead(h, reader, at.lsn, at.time_us);
 }

@@ -329,7 +329,7 @@ static void pack_state(const struct plan *p, struct pack *out)
 /* True when rows could not be told again with the same numbers, or not from nearby, without one. */
 static bool wants_waypoint(const struct plan *p, size_t state_bytes)
 {
-	return p->rows.next_step != p->planned_step ||
+	return p->rows.next_step != p->planned_step || p->resteps_to > 0 ||
 	       (p->waypoint_bytes >= WAYPOINT_BYTES &&
 		p->waypoint_bytes / WAYPOINT_TIMES >= state_bytes);
 }
@@ -340,12 +340,16 @@ static void add_waypoint(struct plan *p, struct changes *changes, struct span st
 		.kind = CHANGE_WAYPOINT,
 		.run = p->run,
 		.lsn = p->cursor,
-		.time_us = p->asked_us,
+		.time_us = p->asked_us > p->waypoint_us ? p->asked_us : p->waypoint_us + 1,
 		.step = p->rows.next_step,
+		.offset = p->resteps,
+		.number = p->resteps_to,
 		.text = state,
 	};
 
 	changes_add(changes, &c);
+	p->waypoint_us = c.time_us;
+	p->resteps_to = 0;
 	p->planned_step = p->rows.next_step;
 	p->waypoint_bytes = 0;
 }
@@ -376,7 +380,7 @@ void plan_save(struct plan *p, struct changes *changes)
 
 void plan_note_move(struct plan *p, struct changes *changes)
 {
-	if (p->rows.next_step != p->planned_step && p->on_row == NULL)
+	if ((p->rows.next_step != p->planned_step || p->resteps_to > 0) && p->on_row == NULL)
 		save(p, changes, true);
 }
 

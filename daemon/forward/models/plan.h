@@ -70,6 +70,9 @@ struct plan {
 	void *on_row_arg;
 	int64_t planned_step;  /* rows.next_step, as records alone have moved it */
 	size_t waypoint_bytes; /* of records since the last waypoint */
+	int64_t waypoint_us;   /* its time */
+	int64_t resteps;       /* planned rows from this step on were numbered anew ... */
+	int64_t resteps_to;    /* ... from here on at least; 0: none since the last waypoint */
 	struct tree row;
 	struct buf text;
 	struct plan_table *tables; /* those known last, in a ring once it is large enough */

@@ -124,6 +124,10 @@ static int on_line_to_restep(void *arg, const struct planned_line *line)
 		n->step = line->step + 1;
 		return 0;
 	}
+	if (n->r->plan->resteps_to == 0) { /* for whoever tells these rows again */
+		n->r->plan->resteps = line->step;
+		n->r->plan->resteps_to = n->step;
+	}
 	buf_init(&text, LINE_BYTES_MAX + 64);
 	n->error = plan_restep(line->text, n->step, &text);
 	if (n->error == 0) {
