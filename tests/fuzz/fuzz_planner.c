@@ -12,7 +12,7 @@ static void print(const struct plan *p)
 	json_init(&j, &text);
 	json_open_array(&j);
 	summary_to_json(&p->summary, &j);
-	about_config_to_json(&p->about, &p->metrics, &j);
+	about_config_to_json(&p->about, &p->metrics, NULL, &j);
 	json_close_array(&j);
 	assert(j.depth == 0);
 }
