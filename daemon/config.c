@@ -66,6 +66,7 @@ static const struct option options[] = {
 	{"models.interval", AT(interval_ms), TYPE_DURATION, false, 50, 3600000, "5s", NULL},
 	{"models.heartbeat", AT(heartbeat_ms), TYPE_DURATION, false, 500, 60000, "30s", NULL},
 	{"models.merge_max", AT(merge_max_ms), TYPE_DURATION, false, 0, DAY_MS, "120s", NULL},
+	{"models.self_report", AT(self_report_ms), TYPE_DURATION, false, 0, DAY_MS, "60s", NULL},
 	{"models.connect_timeout", AT(connect_timeout_ms), TYPE_DURATION, false, 100, 600000, "10s",
 	 NULL},
 	{"models.stall_timeout", AT(stall_timeout_ms), TYPE_DURATION, false, 100, 3600000, "60s",

@@ -43,6 +43,7 @@ struct config {
 	int64_t interval_ms;
 	int64_t heartbeat_ms;
 	int64_t merge_max_ms;
+	int64_t self_report_ms;
 	int64_t connect_timeout_ms;
 	int64_t stall_timeout_ms;
 	int64_t backoff_max_ms;

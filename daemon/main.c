@@ -172,6 +172,7 @@ static struct sender_settings sender_settings(const struct config *c)
 	struct sender_settings s = {
 		.interval_ms = (uint64_t)c->interval_ms,
 		.heartbeat_ms = (uint64_t)c->heartbeat_ms,
+		.self_report_ms = (uint64_t)c->self_report_ms,
 		.merge_max_us = c->merge_max_ms * 1000,
 		.connect_timeout_ms = (uint64_t)c->connect_timeout_ms,
 		.stall_timeout_ms = (uint64_t)c->stall_timeout_ms,

@@ -31,6 +31,7 @@ struct run_info {
 	int64_t late;
 	int64_t uploads; /* that wait */
 	int64_t dead;
+	int64_t refused; /* records that are not here: rejected, refused, or given up by clients */
 	char entity[NAME_MAX_BYTES + 1];
 	char project[NAME_MAX_BYTES + 1];
 	char name[NAME_MAX_BYTES + 1];

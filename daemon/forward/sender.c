@@ -305,6 +305,7 @@ static void take_settings(struct sender *s)
 	s->host.interval_ms = c->interval_ms;
 	s->host.heartbeat_ms = c->heartbeat_ms;
 	s->host.merge_max_us = c->merge_max_us;
+	s->host.self_report_ms = c->self_report_ms;
 	sinks_set(&s->sinks, &sinks, clock_mono_ms());
 }
 

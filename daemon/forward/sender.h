@@ -24,6 +24,7 @@ struct sender_settings {
 	uint64_t interval_ms;
 	uint64_t heartbeat_ms;
 	int64_t merge_max_us;
+	uint64_t self_report_ms; /* 0: none */
 	uint64_t connect_timeout_ms;
 	uint64_t stall_timeout_ms;
 	uint64_t backoff_max_ms;

@@ -189,7 +189,7 @@ static enum feed_result refuse(struct session *s, const struct record *record, c
 	enum feed_result result;
 
 	e.kind = record->kind == KIND_UNKNOWN ? KIND_NOTICE : record->kind;
-	result = fed(s, ingest_add(s->ingest, s, &e, (struct span){0}, (struct span){0}));
+	result = fed(s, ingest_add(s->ingest, s, &e, record->run, record->run));
 	if (result != FEED_MORE)
 		return result;
 	s->last_seq = record->seq;
@@ -213,8 +213,7 @@ static enum feed_result refuse_for_disk(struct session *s, const struct record *
 				.code = "disk_full"};
 	/* a row that holds a table is refused for its table */
 	enum record_class class = e.has_blobs ? CLASS_BULK : kind_info(record->kind)->class;
-	enum feed_result result =
-		fed(s, ingest_add(s->ingest, s, &e, (struct span){0}, (struct span){0}));
+	enum feed_result result = fed(s, ingest_add(s->ingest, s, &e, record->run, record->run));
 
 	if (result != FEED_MORE)
 		return result;

@@ -38,6 +38,11 @@ void commit_runs_forget(struct commit *c);
 int commit_find_run(struct commit *c, const struct batch *b, struct batch_entry *e,
 		    struct producer *p, int64_t *ret_run);
 
+/* Counts records of the entry's run that will never be stored; without a run, of all runs of its
+ * producer. A run that nobody knows is not counted. 0, -errno. */
+int commit_count_missing(struct commit *c, const struct batch *b, const struct batch_entry *e,
+			 uint64_t count);
+
 /* --- commit_sum.c --- */
 int commit_sums_open(struct commit *c); /* as commit_runs_open() */
 void commit_sums_close(struct commit *c);

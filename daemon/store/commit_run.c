@@ -27,6 +27,8 @@ enum {
 	SQL_MEMBER_STATE,
 	SQL_RUN_FIND,
 	SQL_RUN_INSERT,
+	SQL_RUN_REFUSED,
+	SQL_RUNS_REFUSED,
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
@@ -38,6 +40,9 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT id FROM run WHERE uid = ?1 AND entity = ?2 AND project = ?3 AND name = ?4",
 	[SQL_RUN_INSERT] = "INSERT INTO run (uid, entity, project, name, created_us) VALUES (?1, "
 			   "?2, ?3, ?4, ?5) RETURNING id",
+	[SQL_RUN_REFUSED] = "UPDATE run SET refused = refused + ?2 WHERE id = ?1",
+	[SQL_RUNS_REFUSED] = "UPDATE run SET refused = refused + ?2 WHERE id IN (SELECT run FROM "
+			     "member WHERE producer = ?1)",
 };
 
 /* --- who is in which --- */
@@ -248,6 +253,25 @@ int commit_find_run(struct commit *c, const struct batch *b, struct batch_entry 
 	if (r == 0 && (e->kind == KIND_FINISH || e->kind == KIND_GONE))
 		r = leave_run(c, e, p->id, *ret_run);
 	return r;
+}
+
+int commit_count_missing(struct commit *c, const struct batch *b, const struct batch_entry *e,
+			 uint64_t count)
+{
+	const struct member_key key = {
+		.producer = b->peers[e->peer].producer_id,
+		.name = batch_bytes(b, e->run_at, e->run_len),
+	};
+	sqlite3_stmt *s;
+	int64_t run = 0;
+	int r = e->run_len == 0 ? 0 : find_member(c, &key, &run);
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	s = db_stmt(&c->own_runs, e->run_len == 0 ? SQL_RUNS_REFUSED : SQL_RUN_REFUSED);
+	db_bind_int(s, 1, e->run_len == 0 ? key.producer : run);
+	db_bind_int(s, 2, count > INT32_MAX ? INT32_MAX : (int64_t)count);
+	return db_run(s);
 }
 
 /* --- life --- */

@@ -165,27 +165,38 @@ static int count_tally(struct commit *c, const char *kind, const char *name, uin
 	return db_run(s);
 }
 
+static int count_lost(struct commit *c, const struct batch *b, const struct batch_entry *e)
+{
+	int r = count_tally(c, "lost", "client", e->lost);
+
+	return r < 0 ? r : commit_count_missing(c, b, e, e->lost);
+}
+
+static int count_refusal(struct commit *c, const struct batch *b, const struct batch_entry *e)
+{
+	bool for_disk = strcmp(e->code, "disk_full") == 0;
+	/* a row that holds a table is refused for its table */
+	enum record_class class = e->has_blobs ? CLASS_BULK : kind_info(e->kind)->class;
+	int r = e->run_len == 0 ? 0 : commit_count_missing(c, b, e, 1);
+
+	if (r < 0)
+		return r;
+	return for_disk ? count_tally(c, "refused", class_name(class), 1)
+			: count_tally(c, "rejected", e->code, 1);
+}
+
 int commit_count_refusals(struct commit *c, const struct batch *b)
 {
 	for (size_t i = 0; i < b->entry_count; i++) {
 		const struct batch_entry *e = &b->entries[i];
-		bool for_disk = e->code != NULL && strcmp(e->code, "disk_full") == 0;
 		int r = 0;
 
 		if (e->fate == ENTRY_DUPLICATE)
 			continue;
 		if (e->lost != 0)
-			r = count_tally(c, "lost", "client", e->lost);
-		if (r < 0)
-			return r;
-		if (e->code == NULL)
-			continue;
-		/* a row that holds a table is refused for its table */
-		r = for_disk ? count_tally(c, "refused",
-					   class_name(e->has_blobs ? CLASS_BULK
-								   : kind_info(e->kind)->class),
-					   1)
-			     : count_tally(c, "rejected", e->code, 1);
+			r = count_lost(c, b, e);
+		if (r == 0 && e->code != NULL)
+			r = count_refusal(c, b, e);
 		if (r < 0)
 			return r;
 	}

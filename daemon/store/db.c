@@ -116,6 +116,7 @@ static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"CREATE TABLE side_line (run INTEGER NOT NULL, file INTEGER NOT NULL, line INTEGER NOT "
 	"NULL, text TEXT NOT NULL, PRIMARY KEY (run, file, line)) WITHOUT ROWID;"
 	"CREATE TABLE side (run INTEGER PRIMARY KEY, state BLOB NOT NULL);"
+	"ALTER TABLE run ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;"
 	"UPDATE run SET reopened = 1 WHERE state = 4 AND EXISTS "
 	"(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);",
 };

@@ -12,7 +12,7 @@
 	"coalesce(r.parked, ''), (SELECT count(*) FROM upload u WHERE u.run = r.id), (SELECT "     \
 	"count(*) FROM dead d WHERE d.run = r.id), "                                               \
 	"coalesce((SELECT e.time_us FROM extent e WHERE e.stream = r.id * 4 ORDER BY e.first "     \
-	"DESC LIMIT 1), 0) "
+	"DESC LIMIT 1), 0), r.refused "
 
 enum {
 	SQL_RUN,
@@ -75,6 +75,7 @@ static void take_run(sqlite3_stmt *s, struct run_info *ret)
 		.uploads = db_column_int(s, 16),
 		.dead = db_column_int(s, 17),
 		.last_us = db_column_int(s, 18),
+		.refused = db_column_int(s, 19),
 	};
 	db_column_copy(s, 8, ret->entity, sizeof(ret->entity));
 	db_column_copy(s, 9, ret->project, sizeof(ret->project));

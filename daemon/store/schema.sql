@@ -43,6 +43,7 @@ CREATE TABLE run (
 	next_offset INTEGER NOT NULL DEFAULT 0, -- of the next history line to be planned
 	done_offset INTEGER NOT NULL DEFAULT 0, -- history lines below it are confirmed
 	late INTEGER NOT NULL DEFAULT 0,
+	refused INTEGER NOT NULL DEFAULT 0, -- records that were rejected, refused for the disk, or given up by its clients
 	display_name TEXT,		     -- as W&B has it
 	server_id TEXT,
 	server_entity TEXT,

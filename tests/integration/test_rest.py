@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from client import Client, greeted, now_us
 from ctl import Ctl
 from daemon import Daemon
-from delivery import Logged, requests_of, sending, some_rows, steered
+from delivery import Logged, log_whole, sending, some_rows, steered
 from tap import Box, main, test, until
 from trainer import trainer
 from wandb import Fake
@@ -354,6 +353,96 @@ def a_guest_may_write_to_the_console(box: Box) -> None:
     is_empty(ctl)
 
 
+# -- what a run tells of itself
+
+@test
+def a_live_run_tells_how_far_it_is_behind(box: Box) -> None:
+    fake, daemon, ctl = steered(box, models__self_report="100ms", models__heartbeat="500ms")
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(1)).arrive(c, fake)
+        events = until(lambda: len(e := fake.events("r")) >= 2 and e, "it reports, though nothing is logged")
+        assert set(events[0]) == {"_wandb", "_timestamp", "_runtime", "system.wbx/lag_s", "system.wbx/waiting_bytes"}, events
+        assert events[0]["system.wbx/lag_s"] == 0 and events[0]["system.wbx/waiting_bytes"] == 0, events[0]
+        fake.fault({"kind": "filestream"}, {"status": 503}, count=5)
+        run.log(c, *some_rows(20, 1))
+        c.flush()
+        until(lambda: any(e["system.wbx/waiting_bytes"] > 100 for e in fake.events("r")), "it tells what waits")
+        run.finish(c)
+    run.is_delivered(fake)
+    count = len(fake.events("r"))
+    log_whole(daemon, "other")[0].is_delivered(fake)
+    assert len(fake.events("r")) == count, "a run that is done tells nothing"
+    is_empty(ctl)
+    fake.check()
+
+
+@test
+def reports_can_be_turned_off(box: Box) -> None:
+    fake, daemon = sending(box, models__self_report="0", models__heartbeat="500ms")
+    with greeted(daemon.socket) as c:
+        run = Logged("r").open(c).log(c, *some_rows(1)).arrive(c, fake)
+        until(lambda: fake.run("r")["heartbeats"] >= 2, "signs of life are empty")
+        run.finish(c)
+    run.is_delivered(fake)
+    assert fake.events("r") == [] and "wbx/complete" not in fake.whole_summary("r")
+    fake.check()
+
+
+def says_complete(fake: Fake, run: str, state: str = "finished") -> bool:
+    fake.await_run(run, state)
+    return fake.whole_summary(run)["wbx/complete"]
+
+
+@test
+def a_run_says_at_its_end_whether_anything_is_missing(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    fake.fault({"kind": "filestream", "body": "poison"}, {"status": 422}, count=-1)
+    with greeted(daemon.socket) as c:
+        whole = Logged("whole").open(c).log(c, *some_rows(2))
+        c.flush()
+        fake.await_rows("whole", 2)
+        assert "wbx/complete" not in fake.whole_summary("whole"), "not before its end"
+        whole.finish(c)
+        c.open_run("empty")
+        c.finish("empty", 3)
+        c.open_run("dead")
+        say(c, "poison\n", "dead")
+        c.finish("dead")
+        c.open_run("late")
+        for step in (5, 4):
+            c.send("log", run="late", t=now_us(), data={"a": step}, step=step, commit=True)
+        c.send("log", run="late", t=now_us(), data={"a": 6}, step=4)
+        c.finish("late")
+        c.open_run("refused")
+        c.send("log", run="refused", t="no time", data={"a": 1})
+        c.finish("refused")
+        assert len(c.rejects) == 1, c.rejects
+    with greeted(daemon.socket) as c:
+        c.open_run("lossy")
+        c.send("flush", lost=2)
+        c.finish("lossy")
+    assert says_complete(fake, "whole") and says_complete(fake, "empty", "failed")
+    assert not says_complete(fake, "dead") and not says_complete(fake, "late"), "set aside"
+    assert not says_complete(fake, "refused") and not says_complete(fake, "lossy"), "never stored"
+    is_empty(ctl)
+
+
+@test
+def a_run_that_is_opened_again_takes_its_word_back(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    [run] = log_whole(daemon, "r")
+    assert says_complete(fake, "r")
+    with greeted(daemon.socket) as c:
+        run.open(c).log(c, *some_rows(1, 3))
+        c.flush()
+        fake.await_rows("r", 4)
+        until(lambda: fake.whole_summary("r")["wbx/complete"] is False, "it is not complete now")
+        run.finish(c)
+    until(lambda: says_complete(fake, "r"), "it is again")
+    run.is_held(fake)
+    fake.check()
+
+
 # -- from Python
 
 def ended_well(box: Box, daemon: Daemon, code: str, **env: str) -> str:
@@ -454,7 +543,7 @@ def printing_never_fails_and_never_comes_back(box: Box) -> None:
     print("it fails here")
     assert not _console._takers
     _console.capture(take)
-    threads = [threading.Thread(target=lambda n=n: [print(f"{n} {i}") for i in range(200)]) for n in range(4)]
+    threads = [threading.Thread(target=lambda n=n: [sys.stdout.write(f"{n} {i}\\n") for i in range(200)]) for n in range(4)]
     for t in threads: t.start()
     for t in threads: t.join()
     if os.fork() == 0:

@@ -287,6 +287,30 @@ START_TEST(a_number_is_set_along_a_path)
 }
 END_TEST
 
+START_TEST(a_word_of_wbx_s_own_is_set_once)
+{
+	struct span key = SPAN_LITERAL("wbx/complete");
+	struct run r;
+
+	run_init(&r);
+	ck_assert(!summary_has(&r.summary, key));
+	ck_assert_int_eq(summary_set_bool(&r.summary, key, true), 0);
+	ck_assert_int_eq(summary_set_bool(&r.summary, key, true), 1);
+	reload(&r);
+	ck_assert(summary_has(&r.summary, key));
+	ck_assert_int_eq(summary_set_bool(&r.summary, key, true), 1);
+	ck_assert_int_eq(summary_set_bool(&r.summary, key, false), 0);
+	ck_assert_str_eq(json_of(&r.summary), "{\"wbx/complete\":false}");
+	run_done(&r);
+	run_init(&r);
+	ck_assert_int_eq(take_server(&r, "{\"wbx/complete\":true}"), 0);
+	ck_assert_int_eq(summary_set_bool(&r.summary, key, true), 0); /* theirs was not ours */
+	ck_assert_int_eq(summary_set_bool(&r.summary, key, true), 1);
+	run_done(&r);
+	rooms_done();
+}
+END_TEST
+
 START_TEST(bad_records_are_refused)
 {
 	struct run r;
@@ -413,6 +437,6 @@ START_TEST(a_summary_survives_every_allocation_failure)
 END_TEST
 
 SUITE_MAIN("summary", each_story_ends_with_its_summary, a_restart_after_any_step_changes_nothing,
-	   a_number_is_set_along_a_path, bad_records_are_refused, the_state_of_an_older_wbx_is_read,
-	   a_state_that_is_none_is_refused, a_full_summary_keeps_what_it_has,
-	   a_summary_survives_every_allocation_failure)
+	   a_number_is_set_along_a_path, a_word_of_wbx_s_own_is_set_once, bad_records_are_refused,
+	   the_state_of_an_older_wbx_is_read, a_state_that_is_none_is_refused,
+	   a_full_summary_keeps_what_it_has, a_summary_survives_every_allocation_failure)

@@ -151,6 +151,7 @@ static void reopen(struct models_run *r)
 	if (!run_changes(r))
 		return;
 	r->plan->about.dirty |= ABOUT_CONFIG;
+	run_unsay_complete(r);
 	run_move(r, RUN_LIVE);
 	plan_save(r->plan, r->changes);
 	run_commit(r);
@@ -262,6 +263,38 @@ static void hold_conflict(struct models_run *r, bool has_more)
 	}
 }
 
+/* A report goes with what goes anyway. */
+static bool wants_report(const struct models_run *r, uint64_t now_ms)
+{
+	bool goes = has_news(r) || now_ms >= r->contact_ms + r->host->heartbeat_ms;
+
+	return goes && run_report_is_due(r, now_ms);
+}
+
+/* It is not time for the next body; alerts do not wait for it. */
+static uint64_t act_between(struct models_run *r, uint64_t now_ms)
+{
+	if (!has_alert(r))
+		return r->posted_ms + r->host->interval_ms;
+	r->request = (struct request){.kind = REQUEST_ALERT};
+	return run_send(r, now_ms);
+}
+
+/* All that there is, is planned. */
+static uint64_t act_planned(struct models_run *r, bool has_more, bool has_side, uint64_t now_ms)
+{
+	bool ends = may_end(r, has_more || has_side);
+
+	if (ends && run_say_complete(r))
+		return UINT64_MAX;
+	if (settle(r, ends, plan_is_over(r->plan) && !has_more))
+		return UINT64_MAX;
+	if (choose_request(r, ends && says_end(r), now_ms))
+		return run_send(r, now_ms);
+	r->wants_flush = false;
+	return next_turn(r, now_ms);
+}
+
 /* Idle and free to act. */
 static uint64_t act(struct models_run *r, uint64_t now_ms)
 {
@@ -269,16 +302,11 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	bool has_side = run_has_side(r);
 	bool wants_rows;
 	bool wants_side;
-	bool ends;
 
-	if (!is_time(r, has_more || has_side, now_ms)) { /* rows that get ready wait for it, too */
-		if (!has_alert(r))
-			return r->posted_ms + r->host->interval_ms;
-		r->request = (struct request){.kind = REQUEST_ALERT};
-		return run_send(r, now_ms);
-	}
+	if (!is_time(r, has_more || has_side, now_ms)) /* rows that get ready wait for it, too */
+		return act_between(r, now_ms);
 	wants_rows = wants_plan(r, has_more);
-	wants_side = !wants_rows && run_wants_side(r, !has_more);
+	wants_side = !wants_rows && (run_wants_side(r, !has_more) || wants_report(r, now_ms));
 	if (run_must_ask(r, wants_rows || wants_side, now_ms)) {
 		r->request = (struct request){
 			.kind = r->wants_rows ? REQUEST_ROWS : REQUEST_STATUS,
@@ -296,13 +324,7 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 		hold_conflict(r, has_more);
 		return UINT64_MAX;
 	}
-	ends = may_end(r, has_more || has_side);
-	if (settle(r, ends, plan_is_over(r->plan) && !has_more))
-		return UINT64_MAX;
-	if (choose_request(r, ends && says_end(r), now_ms))
-		return run_send(r, now_ms);
-	r->wants_flush = false;
-	return next_turn(r, now_ms);
+	return act_planned(r, has_more, has_side, now_ms);
 }
 
 /* The site's key opens more than its users may: a run that belongs elsewhere waits for a person. True

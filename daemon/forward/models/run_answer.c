@@ -90,6 +90,7 @@ static void drop_summary(struct models_run *r, const struct http_answer *a, cons
 	json_init(&j, &text);
 	summary_to_json(&r->plan->summary, &j);
 	run_add_dead(r, a, reason, "summary", -1, buf_span(&text));
+	r->summary_is_refused = true;
 	r->plan->summary_dirty = false;
 	plan_save(r->plan, r->changes);
 	buf_done(&text);
@@ -297,6 +298,7 @@ static void stream_is_taken(struct models_run *r)
 	grow_bodies(r);
 	r->planned_bytes -= q->text_bytes < r->planned_bytes ? q->text_bytes : r->planned_bytes;
 	if (q->has_summary) {
+		r->summary_is_refused = false;
 		r->plan->summary_dirty = false;
 		run_forget_about(r);
 	}

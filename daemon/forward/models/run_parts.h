@@ -58,10 +58,12 @@ struct models_run {
 	bool is_parked;
 	bool wants_flush;
 	bool may_have_records;
-	bool may_have_side;    /* records beside the history */
-	bool has_letters;      /* dead ones that are to be sent again, perhaps ... */
-	bool has_side_letters; /* ... and such beside the history */
-	bool alert_was_last;   /* of its requests */
+	bool may_have_side;      /* records beside the history */
+	bool has_letters;        /* dead ones that are to be sent again, perhaps ... */
+	bool has_side_letters;   /* ... and such beside the history */
+	uint64_t reported_ms;    /* when its last line about wbx itself was planned */
+	bool summary_is_refused; /* the last one that was sent */
+	bool alert_was_last;     /* of its requests */
 	bool is_done;
 	bool is_alone;   /* nobody else wrote to it, as far as was asked */
 	bool wants_rows; /* W&B has lines that may be ours, or somebody else's */
@@ -127,6 +129,8 @@ int run_load_side(struct models_run *r);
 bool run_has_side(struct models_run *r);
 /* Something is to be planned, and can be. is_planned: the history's records all are. */
 bool run_wants_side(struct models_run *r, bool is_planned);
+/* A line about wbx itself is due. */
+bool run_report_is_due(const struct models_run *r, uint64_t now_ms);
 /* True when a request has to come first: r->request says which. */
 bool run_side_start(struct models_run *r, bool is_planned);
 void run_side_slice(struct models_run *r);
@@ -141,6 +145,11 @@ int run_side_refused(struct models_run *r, const struct http_answer *a, const ch
 /* Its counts of lines in r->server are not ours: ours go on behind. is_new: W&B has the run anew.
  * True when changes were added. */
 bool run_side_follow(struct models_run *r, bool is_new);
+/* Puts into the summary whether anything of the run is missing; false: it says so already, or is
+ * not to. With r->changes. */
+bool run_say_complete(struct models_run *r);
+/* It is not complete any more. Adds nothing. */
+void run_unsay_complete(struct models_run *r);
 /* The answer to REQUEST_FEATURES, whatever it is; true when it settles the question. */
 bool run_take_features(const struct models_run *r, struct sink *sink, const struct http_answer *a);
 

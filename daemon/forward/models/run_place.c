@@ -249,6 +249,7 @@ void run_take_place(struct models_run *r, int64_t lines)
 		rows->next_step = r->server.next_step;
 	r->is_alone = true;
 	(void)run_side_follow(r, true);
+	run_unsay_complete(r);
 	if (is_ours(r, lines))
 		return;
 	log_info("models", "run=%s goes on behind the %lld rows that W&B has", r->info->name,

@@ -25,6 +25,8 @@ int run_load_side(struct models_run *r)
 		return -ENOMEM;
 	side_init(r->side, r->id);
 	r->has_side_letters = true; /* a look will tell */
+	if (r->reported_ms == 0)
+		r->reported_ms = clock_mono_ms(); /* the first has its time to come */
 	return side_load(r->side, r->host->reader);
 }
 
@@ -69,6 +71,71 @@ static int on_letter(void *arg, const struct dead_info *dead)
 	return side_revive(r->side, r->changes, dead);
 }
 
+/* --- what a run tells of itself --- */
+
+bool run_report_is_due(const struct models_run *r, uint64_t now_ms)
+{
+	return r->host->self_report_ms != 0 && r->info->state == RUN_LIVE &&
+	       !plan_is_over(r->plan) && !side_waits(r->side) &&
+	       now_ms >= r->reported_ms + r->host->self_report_ms;
+}
+
+static int add_report(struct models_run *r)
+{
+	static const enum record_class classes[] = {CLASS_METRICS, CLASS_REST};
+	int64_t now_us = (int64_t)clock_wall_us();
+	struct side_report report = {.time_us = now_us};
+	int64_t oldest_us = now_us;
+	int64_t lag_ms;
+
+	for (unsigned i = 0; i < array_len(classes); i++) {
+		struct stream_info stream;
+		int e = reader_stream(r->host->reader, stream_of(r->id, classes[i]), &stream);
+
+		if (e < 0)
+			return e;
+		report.waiting_bytes += stream.waiting_bytes + stream.waiting_blob_bytes;
+		if (stream.waiting > 0 && stream.oldest_us != 0 && stream.oldest_us < oldest_us)
+			oldest_us = stream.oldest_us;
+	}
+	lag_ms = (now_us - oldest_us) / 1000;
+	report.lag_s = (double)lag_ms / 1000;
+	return side_add_report(r->side, r->changes, &report);
+}
+
+static const char complete_key[] = "wbx/complete";
+
+bool run_say_complete(struct models_run *r)
+{
+	const struct run_info *i = r->info;
+	bool is_complete = i->dead == 0 && i->late == 0 && i->refused == 0;
+	int e;
+
+	if (r->host->self_report_ms == 0 || i->state == RUN_DONE || !r->plan->has_run ||
+	    r->summary_is_refused)
+		return false;
+	e = summary_set_bool(&r->plan->summary, span_of_text(complete_key), is_complete);
+	if (e != 0)
+		return false; /* it stands there, or there is no room for it */
+	if (!run_changes(r))
+		return true;
+	r->plan->summary_dirty = true;
+	plan_save(r->plan, r->changes);
+	run_commit(r);
+	return true;
+}
+
+void run_unsay_complete(struct models_run *r)
+{
+	struct summary *s = &r->plan->summary;
+
+	if (r->plan->has_run && summary_has(s, span_of_text(complete_key)) &&
+	    summary_set_bool(s, span_of_text(complete_key), false) == 0)
+		r->plan->summary_dirty = true;
+}
+
+/* --- planning, on --- */
+
 bool run_side_start(struct models_run *r, bool is_planned)
 {
 	const struct sink *sink = r->user->sink;
@@ -87,6 +154,10 @@ bool run_side_start(struct models_run *r, bool is_planned)
 		e = reader_dead_retries(r->host->reader, r->id, on_letter, r);
 	if (e == 0 && is_planned && !run_has_side(r))
 		e = side_end_orphans(r->side, r->changes, &r->plan->rows);
+	if (e == 0 && run_report_is_due(r, clock_mono_ms())) {
+		r->reported_ms = clock_mono_ms();
+		e = add_report(r);
+	}
 	if (e < 0)
 		run_give_up(r, "planning", e);
 	else

@@ -367,6 +367,26 @@ int summary_set_int(struct summary *s, const struct span *path, size_t count, in
 	return r < 0 ? r : on_set(NULL, leaf);
 }
 
+int summary_set_bool(struct summary *s, struct span key, bool value)
+{
+	const uint8_t byte = value ? 0xc3 : 0xc2; /* msgpack */
+	const struct span text = {.at = &byte, .len = 1};
+	struct node *leaf;
+	int r = tree_leaf(&s->tree, NULL, key, &leaf);
+
+	if (r < 0)
+		return r;
+	if (span_equal(buf_span(&leaf->value), text))
+		return 1;
+	r = tree_set(leaf, text);
+	return r < 0 ? r : on_set(NULL, leaf);
+}
+
+bool summary_has(const struct summary *s, struct span key)
+{
+	return tree_child(&s->tree, NULL, key) != NULL;
+}
+
 /* --- what W&B has --- */
 
 /* True and *ret when the object has a number there. */

@@ -23,6 +23,9 @@ int summary_define(struct summary *s, const struct metric *m, bool overwrite);
  * logged nor set here. The least, most, best, first and last of a metric that m defines so go on
  * from there; its mean begins anew, for nobody says of how many values it was. */
 int summary_adopt(struct summary *s, const struct metrics *m, const struct tree *server);
+/* Sets a key of wbx's own. 1: it was that already. */
+int summary_set_bool(struct summary *s, struct span key, bool value);
+bool summary_has(const struct summary *s, struct span key);
 int summary_set_int(struct summary *s, const struct span *path, size_t count, int64_t value);
 
 void summary_to_json(const struct summary *s, struct json *j);
