@@ -312,6 +312,26 @@ def histograms(m: Any, run: str) -> None:
 
 
 @scenario
+def printed(m: Any, run: str) -> None:
+    r = begin(m, run)
+    w = sys.stdout.write
+    print("hello", 1)
+    print("world", file=sys.stderr)
+    w("par")
+    w("tial\n")
+    for percent in (10, 20, 100):
+        w(f"\r{percent}%|" + "#" * (percent // 10))
+    w("\nlonger line\rsh\n\n")
+    print("\x1b[31mred\x1b[0m \u6f22\u5b57 \x07\x00\ttab\rX")
+    w("a\r\nb\r\n")
+    r.log({"a": 1})
+    r.alert("one", "text")
+    r.alert(title="two", text="more", level=m.AlertLevel.ERROR, wait_duration=5)
+    w("no newline at the end")
+    r.finish()
+
+
+@scenario
 def failed(m: Any, run: str) -> None:
     r = begin(m, run)
     r.log({"a": 1})

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 from client import Client, greeted, now_us
 from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, log_whole, sending, some_rows, steered
-from tap import Box, main, test, until
+from process import build_option
+from tap import Box, Skip, main, test, until
 from trainer import trainer
 from wandb import Fake
 
@@ -282,6 +284,50 @@ def lost_answers_and_kills_make_no_line_twice(box: Box) -> None:
     run.is_delivered(fake)
     assert fake.contents("r") == ["one", "two", "three"]
     assert len(fake.events("r")) == 1
+    is_empty(ctl)
+    fake.check()
+
+
+TALKER = """
+import select
+sys.stdout = open(os.devnull, "w")
+run = wbx.init(project="p", id="r")
+stop = select.poll()
+stop.register(0, select.POLLIN)
+n = 0
+while not stop.poll(1):
+    print(f"\\r{n}%", end="", file=sys.stdout)
+    print(f"\\rline {n}")
+    run.log_system({"n": n})
+    if n % 50 == 0:
+        run.alert(f"alert {n}", "x")
+    n += 1
+say(n)
+run.finish()
+"""
+
+
+@test(seconds=300)
+def output_survives_kills_of_the_daemon_at_any_moment(box: Box) -> None:
+    if build_option("faults") != "True":
+        raise Skip("a build without -Dfaults=true has no named points")
+    fake, daemon, ctl = steered(box)
+    program = trainer(box, TALKER, socket=daemon.socket)
+    until(lambda: len(fake.console("r")) > 20, "the first lines are there")
+    for hits in range(1, 7):
+        for point in ("side.committed", "side.answered"):
+            daemon.kill9()
+            process = daemon.launch(WBX_FAULT=f"{point}:{hits}")
+            assert process.wait() == -signal.SIGKILL, point
+    daemon.start()
+    program.tell("stop")
+    count = int(program.read_line())
+    assert program.wait() == 0 and count > 20
+    fake.await_run("r", "finished", seconds=120)
+    assert fake.contents("r") == [f"line {n}" for n in range(count)], fake.contents("r")[:50]
+    assert [e["system.n"] for e in fake.events("r") if "system.n" in e] == list(range(count))
+    raised = [a["title"] for a in fake.alerts("r")]  # one whose answer was lost is sent again
+    assert list(dict.fromkeys(raised)) == [f"alert {n}" for n in range(0, count, 50)], raised
     is_empty(ctl)
     fake.check()
 

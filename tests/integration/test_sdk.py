@@ -40,6 +40,8 @@ def what_arrived(fake: Fake, run: str) -> dict[str, Any]:
     assert kept is not None
     return {"rows": {str(i): without_own(row) for i, row in enumerate(fake.rows(run))},
             "config": without_own(fake.config(run)), "metrics": definitions(fake, run), "summary": without_own(fake.summary(run)),
+            "console": dict(enumerate({k: v for k, v in json.loads(line).items() if k != "ts"} for line in fake.console(run))),
+            "alerts": dict(enumerate({k: v for k, v in alert.items() if k != "runName"} for alert in fake.alerts(run))),
             "run": {k: kept[k] for k in ("tags", "groupName", "jobType", "notes", "exitcode", "state")}}
 
 
@@ -54,9 +56,10 @@ def compare(box: Box, scenario: str) -> None:
         raise Skip("./dev test --full runs the wandb SDK")
     fake = Fake(box)
     daemon = started(box, models__key_file=key_file(box), **forwarding(fake))
+    console = "wrap" if scenario == "printed" else "off"
     code = run_script(box, "wandb", scenario, WANDB_BASE_URL=fake.url, WANDB_API_KEY=KEY, WANDB_DIR=str(box.dir), WANDB_SILENT="true",
-                      WANDB_CONSOLE="off", WANDB_ERROR_REPORTING="false", WANDB_DISABLE_CODE="true", WANDB_DISABLE_GIT="true")
-    assert run_script(box, "wbx", scenario, WBX_SOCKET=str(daemon.socket)) == code
+                      WANDB_CONSOLE=console, WANDB_ERROR_REPORTING="false", WANDB_DISABLE_CODE="true", WANDB_DISABLE_GIT="true")
+    assert run_script(box, "wbx", scenario, WBX_SOCKET=str(daemon.socket), WANDB_CONSOLE=console) == code
     end = "finished" if code == 0 and scenario != "failed" else "failed"
     for run in ("wandb", "wbx"):
         fake.await_run(run, end)

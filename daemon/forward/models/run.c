@@ -452,6 +452,8 @@ void models_run_on_changes(struct models_run *r, struct changes *list)
 	}
 	if (r->info->done_offset < r->plan->next_offset)
 		fault_point("plan.committed");
+	if (r->side != NULL && side_has_lines(r->side))
+		fault_point("side.committed");
 	r->changes = changes_free(list);
 	run_to_work(r, WORK_IDLE);
 }

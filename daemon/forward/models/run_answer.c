@@ -435,6 +435,8 @@ void run_on_answer(void *arg, struct sink *sink, const struct http_answer *a)
 
 	if (r->request.count > 0)
 		fault_point("sender.answered");
+	if (r->request.side[SIDE_CONSOLE] + r->request.side[SIDE_EVENTS] > 0)
+		fault_point("side.answered");
 	run_to_work(r, WORK_IDLE);
 	if (r->request.kind == REQUEST_FEATURES && run_take_features(r, sink, a)) {
 		(void)mem_free(server);
