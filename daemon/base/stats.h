@@ -21,8 +21,9 @@ enum counter {
 	COUNT_REFUSED_REST,
 	COUNT_COMMITS,
 	COUNT_COMMIT_FAILURES,
-	COUNT_REPLAYED, /* records from journals and spools of the dead */
-	COUNT_REQUESTS, /* HTTP, sent */
+	COUNT_REPLAYED,    /* records from journals and spools of the dead */
+	COUNT_REQUESTS,    /* HTTP, sent */
+	COUNT_ALERTS_HELD, /* not repeated within their wait */
 	COUNTERS,
 };
 

@@ -262,6 +262,9 @@ void exposition_render(struct exposition *e, struct reader *reader)
 	add_disk(out, e);
 	add_counter(out, "wbx_requests_total", "HTTP requests to W&B.",
 		    stats_get(e->facts.stats, COUNT_REQUESTS));
+	add_counter(out, "wbx_alerts_held_total",
+		    "Alerts that were not repeated within their wait.",
+		    stats_get(e->facts.stats, COUNT_ALERTS_HELD));
 	add_moods(out, &sinks);
 	add_gauge(out, "wbx_store_up",
 		  "1: the store can be read; 0: what it knows is missing here.", r == 0);

@@ -226,6 +226,7 @@ def an_alert_is_not_repeated_within_its_wait(box: Box) -> None:
         run.finish(c)
     run.is_delivered(fake)
     assert [a["text"] for a in fake.alerts("r")] == ["0", "59", "61", "122"], fake.alerts("r")
+    assert "alerts=2 not repeated" in daemon.log_path.read_text()
     is_empty(ctl)
     fake.check()
 

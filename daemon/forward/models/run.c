@@ -13,7 +13,8 @@
 #include <string.h>
 
 enum {
-	STORE_RETRY_MS = 1000
+	STORE_RETRY_MS = 1000,
+	BEHIND_INTERVAL_MS = 1000, /* between requests while there is much output */
 };
 
 static const struct {
@@ -195,10 +196,18 @@ static bool settle(struct models_run *r, bool ends, bool is_over)
 
 /* Requests go out at once in the beginning and at the end, after a failure when its wait is over,
  * and on demand; else at intervals. */
+static uint64_t interval_ms(const struct models_run *r)
+{
+	uint64_t ms = r->host->interval_ms;
+
+	return r->is_side_behind && r->may_have_side && ms > BEHIND_INTERVAL_MS ? BEHIND_INTERVAL_MS
+										: ms;
+}
+
 static bool is_time(struct models_run *r, bool has_more, uint64_t now_ms)
 {
 	if (r->posted_ms == 0 || r->wants_flush || r->attempt > 0 || r->parts_max != 0 ||
-	    now_ms >= r->posted_ms + r->host->interval_ms)
+	    now_ms >= r->posted_ms + interval_ms(r))
 		return true;
 	if (r->planned_bytes >= run_body_target(r))
 		return true;
@@ -275,7 +284,7 @@ static bool wants_report(const struct models_run *r, uint64_t now_ms)
 static uint64_t act_between(struct models_run *r, uint64_t now_ms)
 {
 	if (!has_alert(r))
-		return r->posted_ms + r->host->interval_ms;
+		return r->posted_ms + interval_ms(r);
 	r->request = (struct request){.kind = REQUEST_ALERT};
 	return run_send(r, now_ms);
 }

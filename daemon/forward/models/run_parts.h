@@ -58,12 +58,14 @@ struct models_run {
 	bool is_parked;
 	bool wants_flush;
 	bool may_have_records;
-	bool may_have_side;      /* records beside the history */
-	bool has_letters;        /* dead ones that are to be sent again, perhaps ... */
-	bool has_side_letters;   /* ... and such beside the history */
-	uint64_t reported_ms;    /* when its last line about wbx itself was planned */
-	bool summary_is_refused; /* the last one that was sent */
-	bool alert_was_last;     /* of its requests */
+	bool is_side_behind;      /* the last plan of those was full */
+	bool may_have_side;       /* records beside the history */
+	bool has_letters;         /* dead ones that are to be sent again, perhaps ... */
+	bool has_side_letters;    /* ... and such beside the history */
+	int64_t held_back_before; /* alerts, when the plan under way began */
+	uint64_t reported_ms;     /* when its last line about wbx itself was planned */
+	bool summary_is_refused;  /* the last one that was sent */
+	bool alert_was_last;      /* of its requests */
 	bool is_done;
 	bool is_alone;   /* nobody else wrote to it, as far as was asked */
 	bool wants_rows; /* W&B has lines that may be ours, or somebody else's */

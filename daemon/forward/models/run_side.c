@@ -150,6 +150,7 @@ bool run_side_start(struct models_run *r, bool is_planned)
 	r->side->is_structured = sink->knows_features && sink->has_structured_console;
 	r->side->start_us = r->plan->start_us;
 	side_begin(r->side);
+	r->held_back_before = r->side->held_back;
 	if (r->has_side_letters)
 		e = reader_dead_retries(r->host->reader, r->id, on_letter, r);
 	if (e == 0 && is_planned && !run_has_side(r))
@@ -180,6 +181,18 @@ static int on_record(void *arg, const struct stored_record *record)
 	return e < 0 ? e : s->is_full;
 }
 
+/* Alerts that this plan did not repeat. */
+static void count_held_back(struct models_run *r)
+{
+	uint64_t held = (uint64_t)(r->side->held_back - r->held_back_before);
+
+	if (held == 0)
+		return;
+	stats_add(r->user->sink->pool->stats, COUNT_ALERTS_HELD, held);
+	log_info("models", "run=%s alerts=%llu not repeated within their wait", r->info->name,
+		 (unsigned long long)held);
+}
+
 void run_side_slice(struct models_run *r)
 {
 	struct slice s = {.r = r};
@@ -194,12 +207,15 @@ void run_side_slice(struct models_run *r)
 		run_to_work(r, WORK_IDLE);
 		return;
 	}
+	r->is_side_behind = side_is_full(r->side);
 	if (e >= 0)
 		e = side_end(r->side, r->changes);
-	if (e < 0)
+	if (e < 0) {
 		run_give_up(r, "planning", e);
-	else
-		run_commit(r);
+		return;
+	}
+	count_held_back(r);
+	run_commit(r);
 }
 
 /* --- requests --- */

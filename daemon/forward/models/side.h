@@ -15,8 +15,8 @@
 
 enum {
 	/* one plan */
-	SIDE_LINES_MAX = 4000,
-	SIDE_BYTES_MAX = 512 << 10,
+	SIDE_LINES_MAX = 1000,
+	SIDE_BYTES_MAX = 256 << 10,
 	SIDE_ALERTS_MAX = 64, /* titles whose wait is remembered */
 	SIDE_TITLE_MAX = 1024,
 };
@@ -63,6 +63,8 @@ bool side_has_lines(const struct side *s);
 /* A line has not ended whose process is not among these. */
 bool side_has_orphans(const struct side *s, const struct rows *present);
 
+/* The plan under way is full: perhaps there is more. */
+bool side_is_full(const struct side *s);
 /* Begins a plan; only while nothing waits. */
 void side_begin(struct side *s);
 /* Adds the record's lines to changes. The record is in when s->cursor is its lsn: else the plan is

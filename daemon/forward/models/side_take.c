@@ -10,7 +10,7 @@ enum {
 	EVENT_KEY_MAX = 2 * KEY_MAX,
 };
 
-static bool is_full(const struct side *s)
+bool side_is_full(const struct side *s)
 {
 	return s->lines >= SIDE_LINES_MAX || s->line_bytes >= SIDE_BYTES_MAX;
 }
@@ -69,7 +69,7 @@ static int take_output(struct side *s, struct changes *changes, int64_t producer
 		e = side_end_line(s, changes, line);
 		if (e < 0)
 			return e;
-		if (is_full(s) && text.len > 0) {
+		if (side_is_full(s) && text.len > 0) {
 			s->into = len - text.len;
 			return 1;
 		}
@@ -297,7 +297,7 @@ int side_take(struct side *s, struct changes *changes, const struct stored_recor
 	struct record_fault fault;
 	int e = 0;
 
-	if (is_full(s))
+	if (side_is_full(s))
 		return 0;
 	s->touched = true;
 	/* it was checked when it came: what is none, a daemon that takes more wrote */
@@ -340,7 +340,7 @@ int side_revive(struct side *s, struct changes *changes, const struct dead_info 
 	unsigned file = file_of(dead);
 	int r;
 
-	if (file == SIDE_FILES || is_full(s))
+	if (file == SIDE_FILES || side_is_full(s))
 		return 0;
 	buf_clear(&s->text);
 	(void)buf_add(&s->text, dead->body.at, dead->body.len); /* side_add_line() asks */
