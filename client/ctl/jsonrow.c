@@ -195,7 +195,15 @@ static int take_special(json_t *object, struct json_row *ret, char ret_error[JSO
 {
 	json_t *step = json_object_get(object, "_step");
 	json_t *commit = json_object_get(object, "_commit");
-	const char *kind = json_string_value(json_object_get(object, "_kind"));
+	static const char *const kinds[] = {
+		[ROW_LOG] = "log",
+		[ROW_SUMMARY] = "summary",
+		[ROW_CONFIG] = "config",
+		[ROW_SYSTEM] = "system",
+	};
+	json_t *named = json_object_get(object, "_kind");
+	const char *kind = named == NULL ? kinds[ROW_LOG] : json_string_value(named);
+	unsigned i = 0;
 
 	*ret = (struct json_row){.step = WBX_NO_STEP};
 	if (step != NULL && !json_is_integer(step))
@@ -206,14 +214,11 @@ static int take_special(json_t *object, struct json_row *ret, char ret_error[JSO
 		ret->step = json_integer_value(step);
 	if (commit != NULL)
 		ret->commit = json_is_true(commit) ? WBX_COMMIT_YES : WBX_COMMIT_NO;
-	if (json_object_get(object, "_kind") == NULL || (kind != NULL && strcmp(kind, "log") == 0))
-		ret->kind = ROW_LOG;
-	else if (kind != NULL && strcmp(kind, "summary") == 0)
-		ret->kind = ROW_SUMMARY;
-	else if (kind != NULL && strcmp(kind, "config") == 0)
-		ret->kind = ROW_CONFIG;
-	else
-		return complain(ret_error, "_kind is not log, summary or config");
+	while (i < array_len(kinds) && (kind == NULL || strcmp(kind, kinds[i]) != 0))
+		i++;
+	if (i == array_len(kinds))
+		return complain(ret_error, "_kind is not log, summary, config or system");
+	ret->kind = (enum row_kind)i;
 	return 0;
 }
 

@@ -1,4 +1,5 @@
-/* One line of JSON to what libwbx logs: a row, a summary or a part of the config. Pure. */
+/* One line of JSON to what libwbx logs: a row, a summary, a part of the config, or
+ * system metrics. Pure. */
 #pragma once
 
 #include "client/lib/wbx.h"
@@ -8,6 +9,7 @@ enum row_kind {
 	ROW_LOG,
 	ROW_SUMMARY,
 	ROW_CONFIG,
+	ROW_SYSTEM,
 };
 
 struct json_row {

@@ -130,7 +130,7 @@ static int print_help(void)
 {
 	(void)printf("wbxcat --project PROJECT [OPTION ...] <rows.jsonl\n"
 		     "  JSON lines become rows of a run; _step, _commit and _kind (log, summary, "
-		     "config) steer\n\n");
+		     "config, system) steer\n\n");
 	for (size_t i = 0; i < CAT_OPTIONS; i++) {
 		char text[64];
 
@@ -206,6 +206,7 @@ static int hand_over(struct cat *c, const struct json_row *row)
 	case ROW_LOG: return wbx_log(c->run, c->map, row->step, row->commit);
 	case ROW_SUMMARY: return wbx_summary(c->run, c->map);
 	case ROW_CONFIG: return wbx_config(c->run, c->map);
+	case ROW_SYSTEM: return wbx_system(c->run, c->map);
 	}
 	return -EINVAL;
 }

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from typing import Any
 
 from client import Client, greeted, now_us
 from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, log_whole, sending, some_rows, steered
-from process import build_option
+from process import BUILD, build_option, clean_env
 from tap import Box, Skip, main, test, until
 from trainer import trainer
 from wandb import Fake
@@ -192,6 +193,18 @@ def system_metrics_arrive_as_events(box: Box) -> None:
          "system.disk./.usageGB/l:node1": 2},
     ], fake.events("r")
     is_empty(ctl)
+    fake.check()
+
+
+@test
+def wbxcat_takes_system_metrics(box: Box) -> None:
+    fake, daemon = sending(box)
+    cat = subprocess.run([BUILD / "client/wbxcat", "-p", "p", "--id", "r", "--socket", daemon.socket],
+                         input=b'{"a":1}\n{"_kind":"system","gpu":{"0":{"temp":61}}}\n{"_kind":"systems","x":1}\n',
+                         capture_output=True, env=clean_env(HOME=str(box.dir)))
+    assert cat.returncode == 65 and b"line 3: _kind is not log, summary, config or system" in cat.stderr, cat
+    fake.await_run("r", "finished")
+    assert [e["system.gpu.0.temp"] for e in fake.events("r")] == [61] and len(fake.rows("r")) == 1
     fake.check()
 
 

@@ -289,6 +289,9 @@ START_TEST(special_keys_steer_and_are_no_values)
 	ck_assert_str_eq(read_row("{\"_kind\":\"config\",\"_commit\":true}", &row, &out), "{}");
 	ck_assert_int_eq(row.kind, ROW_CONFIG);
 	ck_assert_int_eq(row.commit, WBX_COMMIT_YES);
+	buf_done(&out);
+	ck_assert_str_eq(read_row("{\"_kind\":\"system\",\"cpu\":1}", &row, &out), "{\"cpu\":1}");
+	ck_assert_int_eq(row.kind, ROW_SYSTEM);
 }
 END_TEST
 
