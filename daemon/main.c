@@ -305,7 +305,7 @@ static int on_present(void *arg, const struct present_info *present)
 	if (present->producer.len != PRODUCER_BYTES)
 		return 0;
 	memcpy(peer.producer, present->producer.at, PRODUCER_BYTES);
-	ingest_restore_present(d->ingest, &peer, present->run);
+	ingest_restore_present(d->ingest, &peer, present->run, present->run_id);
 	return 0;
 }
 
@@ -365,6 +365,7 @@ static int start_sender(struct wbxd *d)
 		.store_changes = store_changes(d->store),
 		.worker = worker_box(d->worker),
 		.stats = &d->stats,
+		.loop = ingest_box(d->ingest),
 	};
 	int r = sender_start(&d->sender, &settings, &neighbours);
 

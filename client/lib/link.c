@@ -6,6 +6,7 @@
 #include "client/lib/link.h"
 
 #include "client/lib/emit.h"
+#include "client/lib/news.h"
 #include "client/lib/spawn.h"
 #include "proto/base/clock.h"
 #include "proto/base/rng.h"
@@ -238,6 +239,8 @@ static void take_frame(struct wbx *w, struct span payload)
 		take_ack(w, &r);
 	else if (r.kind == KIND_REJECT)
 		take_reject(w, &r);
+	else if (r.kind == KIND_NOTICE)
+		news_take(w, &r);
 }
 
 /* False when the connection is over. */

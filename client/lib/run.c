@@ -2,6 +2,7 @@
  * Every function is one record, or a few. */
 #include "client/lib/emit.h"
 #include "client/lib/map.h"
+#include "client/lib/news.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/base/rng.h"
@@ -49,6 +50,7 @@ static void run_free(struct wbx_run *run)
 	(void)mem_free(run->entity);
 	(void)mem_free(run->label);
 	(void)mem_free(run);
+	(void)mem_free(run); /* nobody has told it anything yet */
 }
 
 static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_run **ret)
@@ -178,6 +180,7 @@ int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_
 		return r;
 	assert(run != NULL);
 	run->generation = w->generation;
+	run->attached = true;
 	r = emit_begin(&e, w, run, "attach", 3);
 	if (r == 0) {
 		pack_pair_text(&e.p, "project", run->project);
@@ -328,6 +331,7 @@ static int finish(struct wbx_run *run, int exit_code, const char *by)
 	if (r == 0) {
 		(void)pthread_mutex_lock(&run->w->lock);
 		run->finished = true;
+		run->news_before = run->news == NULL ? 0 : run->news->count;
 		(void)pthread_mutex_unlock(&run->w->lock);
 	}
 	return r;

@@ -69,6 +69,7 @@ struct wbx {
 	uint64_t generation; /* rises with every fork that made this a new producer */
 	bool closed;
 	bool warned_heap;
+	bool is_silent; /* $WANDB_SILENT: nothing but errors is said on standard error */
 	struct wbx_run *runs;
 	struct buf scratch; /* a record's head while it is put together */
 };
@@ -83,6 +84,10 @@ struct wbx_run {
 	bool merge_rows;
 	uint64_t generation; /* of w that opened it: a forked child has to attach first */
 	bool finished;
+	bool attached;
+	_Atomic bool stopped; /* somebody pressed Stop in W&B */
+	struct news *news;    /* what the daemon said; NULL: nothing yet */
+	uint64_t news_before; /* of its words, those that came before the run was finished here */
 };
 
 /* In a forked child, the first call makes a new producer of w. Called with lock held. 0, or -errno.

@@ -1,6 +1,7 @@
 /* See wbx.h: the handle's life, flush, and what a fork does to it. */
 #include "client/lib/emit.h"
 #include "client/lib/link.h"
+#include "client/lib/news.h"
 #include "client/lib/state.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
@@ -38,7 +39,7 @@ void state_say(struct wbx *w, int level, const char *format, ...)
 	va_end(args);
 	if (w->options.on_message != NULL)
 		w->options.on_message(w->options.arg, level, text);
-	else
+	else if (level == 0 || !w->is_silent)
 		(void)fprintf(stderr, "wbx: %s\n", text); /* nowhere else to say it */
 }
 
@@ -242,6 +243,8 @@ static void free_runs(struct wbx *w)
 		(void)mem_free(gone->id);
 		(void)mem_free(gone->project);
 		(void)mem_free(gone->entity);
+		(void)mem_free(gone->label);
+		gone->news = news_free(gone->news);
 		(void)mem_free(gone);
 	}
 }
@@ -307,6 +310,11 @@ static void make_place(struct wbx *w)
 	memset(&w->place, 0, sizeof(w->place));
 }
 
+static bool is_yes(const char *value)
+{
+	return value != NULL && (strcasecmp(value, "true") == 0 || strcmp(value, "1") == 0);
+}
+
 int wbx_open(struct wbx **ret, const struct wbx_options *options)
 {
 	struct wbx *w;
@@ -318,6 +326,7 @@ int wbx_open(struct wbx **ret, const struct wbx_options *options)
 	if (w == NULL)
 		return -ENOMEM;
 	w->link.fd = w->link.wake_fd = -1;
+	w->is_silent = is_yes(getenv("WANDB_SILENT"));
 	buf_init(&w->scratch, SCRATCH_BYTES);
 	buf_init(&w->hello, JOURNAL_HELLO_MAX);
 	r = init_locks(w);

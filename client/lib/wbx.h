@@ -107,6 +107,37 @@ WBX_API int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct
 WBX_API int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
 WBX_API const char *wbx_run_id(const struct wbx_run *run);
 
+/* What W&B has answered about a run, as far as the daemon has told this process. Texts are "" while
+ * nothing was said, and cut when they are longer. */
+struct wbx_run_info {
+	char state[16];   /* new (W&B has not answered), created, live, finishing, done */
+	char entity[513]; /* as W&B has them */
+	char project[513];
+	char name[513];
+	char url[2048];
+	char reason[256];  /* why it waits: parked, or W&B cannot be asked now */
+	bool known;        /* another process on this machine had opened it before */
+	bool resumed;      /* it is gone on with: W&B had it, or it had ended here */
+	bool conflict;     /* W&B has it otherwise than `resume` says; `reason` tells how */
+	bool stopped;      /* somebody pressed Stop in W&B */
+	int64_t next_step; /* -1: not known */
+	uint64_t waiting;  /* records that W&B does not have, as of the last word */
+};
+WBX_API void wbx_get_run_info(struct wbx_run *run, struct wbx_run_info *ret);
+/* Waits until W&B has answered for the run: 0; -EEXIST: a conflict, see above; -EAGAIN: it cannot be
+ * asked now (no daemon, no key, no link, parked); -ETIMEDOUT. After wbx_finish(): until the daemon
+ * has said what of it waits. For who needs to know; nothing else waits for it. */
+WBX_API int wbx_wait_for_run(struct wbx_run *run, int timeout_ms);
+enum wbx_past {
+	WBX_PAST_CONFIG,
+	WBX_PAST_SUMMARY
+};
+/* Config or summary that a resumed run brought along, as the text of a JSON object (with W&B's NaN and
+ * Infinity). Freed by the caller with free(); NULL: none is known. */
+WBX_API char *wbx_get_past(struct wbx_run *run, enum wbx_past which);
+/* Has somebody pressed Stop? Costs nothing. */
+WBX_API bool wbx_stopped(const struct wbx_run *run);
+
 enum wbx_commit {
 	WBX_COMMIT_AUTO, /* as the SDK: without a step the row is complete, with one it stays open
 			    until a higher one */

@@ -320,6 +320,56 @@ static PyObject *run_get_id(PyObject *o, void *closure)
 	return PyUnicode_FromString(wbx_run_id(((struct run *)o)->run));
 }
 
+static PyObject *run_info(PyObject *o, PyObject *args)
+{
+	struct wbx_run_info i;
+
+	(void)args;
+	wbx_get_run_info(((struct run *)o)->run, &i);
+	return Py_BuildValue(
+		"{sssssssssssssOsOsOsOsLsK}", "state", i.state, "entity", i.entity, "project",
+		i.project, "name", i.name, "url", i.url, "reason", i.reason, "known",
+		i.known ? Py_True : Py_False, "resumed", i.resumed ? Py_True : Py_False, "conflict",
+		i.conflict ? Py_True : Py_False, "stopped", i.stopped ? Py_True : Py_False,
+		"next_step", (long long)i.next_step, "waiting", (unsigned long long)i.waiting);
+}
+
+static PyObject *run_wait(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	int timeout_ms = 0;
+	int r;
+
+	if (!PyArg_ParseTuple(args, "i", &timeout_ms))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS r = wbx_wait_for_run(self->run, timeout_ms);
+	Py_END_ALLOW_THREADS return status(r);
+}
+
+/* past(is_summary): JSON text, or None. */
+static PyObject *run_past(PyObject *o, PyObject *args)
+{
+	int is_summary = 0;
+	char *text;
+	PyObject *result;
+
+	if (!PyArg_ParseTuple(args, "p", &is_summary))
+		return NULL;
+	text = wbx_get_past(((struct run *)o)->run,
+			    is_summary ? WBX_PAST_SUMMARY : WBX_PAST_CONFIG);
+	if (text == NULL)
+		Py_RETURN_NONE;
+	result = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+	free(text);
+	return result;
+}
+
+static PyObject *run_get_stopped(PyObject *o, void *closure)
+{
+	(void)closure;
+	return PyBool_FromLong(wbx_stopped(((struct run *)o)->run));
+}
+
 static PyMethodDef run_methods[] = {
 	{"log", run_log, METH_VARARGS, "log(data, step=None, commit=None)"},
 	{"summary", run_summary, METH_VARARGS, "summary(data)"},
@@ -334,10 +384,14 @@ static PyMethodDef run_methods[] = {
 	{"call_start", run_call_start, METH_VARARGS,
 	 "call_start(op, inputs, attributes, parent_id, trace_id, display_name, step) -> (r, id)"},
 	{"call_end", run_call_end, METH_VARARGS, "call_end(id, output, exception)"},
+	{"info", run_info, METH_NOARGS, "info() -> dict: what W&B has answered"},
+	{"wait", run_wait, METH_VARARGS, "wait(timeout_ms)"},
+	{"past", run_past, METH_VARARGS, "past(is_summary) -> str | None"},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef run_getset[] = {{"id", run_get_id, NULL, NULL, NULL},
+				   {"stopped", run_get_stopped, NULL, NULL, NULL},
 				   {NULL, NULL, NULL, NULL, NULL}};
 
 static PyType_Slot run_slots[] = {

@@ -40,6 +40,8 @@ struct batch_entry {
 	size_t run_len;
 	const char *code; /* static text */
 	const char *text; /* static text */
+	int64_t run;      /* out: the store's number of its run */
+	bool run_is_new;  /* out, of `run` and `attach`: nobody here had opened it before */
 };
 
 /* One producer with something in this batch. */

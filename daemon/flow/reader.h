@@ -79,6 +79,7 @@ struct present_info {
 	uint32_t uid;
 	struct span producer; /* PRODUCER_BYTES, borrowed */
 	struct span run;      /* its name for the producer, borrowed */
+	int64_t run_id;
 };
 typedef int (*reader_on_present)(void *arg, const struct present_info *present);
 int reader_present(struct reader *r, reader_on_present on_present, void *arg);

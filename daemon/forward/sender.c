@@ -4,6 +4,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/base/thread.h"
+#include "daemon/flow/notice.h"
 #include "daemon/forward/ask.h"
 #include "daemon/forward/models/run.h"
 #include "daemon/forward/orders.h"
@@ -366,6 +367,28 @@ static void flush_runs(struct sender *s)
 		models_run_flush(s->runs[i]);
 }
 
+static struct models_run *find_run(const struct sender *s, int64_t id)
+{
+	size_t at = place_of(s, id);
+
+	return at < s->run_count && models_run_id(s->runs[at]) == id ? s->runs[at] : NULL;
+}
+
+/* The loop wants to know how a run is; it may be so new that nobody has looked yet. */
+static void take_notice(struct sender *s, struct notice *n)
+{
+	struct models_run *run = find_run(s, n->run);
+
+	if (run == NULL && s->reader != NULL) {
+		(void)reader_open_runs(s->reader, on_open_run, s); /* else: what the store says */
+		run = find_run(s, n->run);
+	}
+	if (run != NULL && !models_run_is_loaded(run))
+		make_room(s);
+	models_run_fill_notice(&s->host, run, n);
+	(void)mailbox_post(s->host.loop, &n->mail); /* never full */
+}
+
 static void take_mails(struct sender *s)
 {
 	struct mail *mail;
@@ -389,6 +412,7 @@ static void take_mails(struct sender *s)
 			models_run_on_digest(job->owner, job);
 			break;
 		case MAIL_ORDER: take_order(s, container_of(mail, struct order, mail)); break;
+		case MAIL_NOTICE: take_notice(s, container_of(mail, struct notice, mail)); break;
 		default: abort();
 		}
 	}
@@ -495,6 +519,7 @@ int sender_start(struct sender **ret, const struct sender_settings *settings,
 	if (r == 0) {
 		s->host.store = neighbours->store_changes;
 		s->host.worker = neighbours->worker;
+		s->host.loop = neighbours->loop;
 		s->host.replies = &s->box;
 		r = thread_start(&s->thread, "wbx-sender", sender_main, s);
 	}
@@ -530,6 +555,8 @@ static void drop_mails(struct sender *s)
 			(void)digest_free(container_of(mail, struct digest_job, job.mail));
 		else if (mail->type == MAIL_ORDER)
 			order_refuse(container_of(mail, struct order, mail));
+		else if (mail->type == MAIL_NOTICE)
+			(void)notice_free(container_of(mail, struct notice, mail));
 		/* the changes of a run are freed with it */
 	}
 }

@@ -39,6 +39,7 @@ struct sender_neighbours {
 	struct mailbox *store_changes;
 	struct mailbox *worker;
 	struct stats *stats;
+	struct mailbox *loop; /* notices go there (flow/notice.h); NULL: nobody wants them */
 };
 
 /* Makes the sender and starts its thread. 0, or -errno. */

@@ -179,8 +179,11 @@ static void tell_presence(const struct batch *batch, struct presence *presence)
 
 		if (e->fate != ENTRY_STORE)
 			continue;
-		if (e->kind == KIND_RUN || e->kind == KIND_ATTACH)
-			presence_joined(presence, peer, run);
+		if (e->kind == KIND_RUN || e->kind == KIND_ATTACH) {
+			if (peer->session != NULL)
+				session_opened_run(peer->session, run, !e->run_is_new);
+			presence_joined(presence, peer, run, e->run);
+		}
 		if (e->kind == KIND_FINISH || e->kind == KIND_GONE)
 			presence_left(presence, peer, run);
 	}

@@ -3,6 +3,7 @@
 #include "daemon/base/fault.h"
 #include "daemon/base/log.h"
 #include "daemon/flow/change.h"
+#include "daemon/flow/notice.h"
 #include "daemon/ingest/conn.h"
 #include "daemon/ingest/control.h"
 #include "daemon/ingest/ingest_parts.h"
@@ -63,6 +64,15 @@ enum space ingest_space(const struct ingest *in)
 
 /* --- mails of other threads --- */
 
+static void take_notice(struct ingest *in, struct notice *n)
+{
+	if (n->frame.len > 0)
+		presence_tell(&in->presence, n->run, buf_span(&n->frame));
+	if (n->is_asked)
+		ingest_notice_came(in, n->run);
+	(void)notice_free(n);
+}
+
 static void take_mail(struct ingest *in, struct mail *mail)
 {
 	struct part *part;
@@ -98,6 +108,7 @@ static void take_mail(struct ingest *in, struct mail *mail)
 	case MAIL_EXPOSITION:
 		monitor_on_exposition(in->monitor, container_of(mail, struct exposition, job.mail));
 		return;
+	case MAIL_NOTICE: take_notice(in, container_of(mail, struct notice, mail)); return;
 	default: assert(false && "a mail that nobody expects"); return;
 	}
 }
@@ -392,9 +403,10 @@ void ingest_set_base_url(struct ingest *in, const char *base_url)
 	(void)snprintf(in->base_url, sizeof(in->base_url), "%s", base_url); /* for display */
 }
 
-void ingest_restore_present(struct ingest *in, const struct batch_peer *peer, struct span run)
+void ingest_restore_present(struct ingest *in, const struct batch_peer *peer, struct span run,
+			    int64_t run_id)
 {
-	presence_joined(&in->presence, peer, run);
+	presence_joined(&in->presence, peer, run, run_id);
 	presence_disconnected(&in->presence, peer->uid, peer->producer, clock_mono_ms());
 }
 
@@ -413,8 +425,9 @@ void ingest_run(struct ingest *in)
 
 static bool nothing_is_out(const struct ingest *in)
 {
-	return in->batcher.at_store == 0 && in->parts_out == 0 && replay_is_idle(in->replay) &&
-	       control_is_idle(in->control) && monitor_is_idle(in->monitor);
+	return in->batcher.at_store == 0 && in->parts_out == 0 && in->notices_out == 0 &&
+	       replay_is_idle(in->replay) && control_is_idle(in->control) &&
+	       monitor_is_idle(in->monitor);
 }
 
 static void on_end_time(uv_timer_t *timer)
@@ -482,6 +495,17 @@ static void on_walk_close(uv_handle_t *handle, void *arg)
 		uv_close(handle, NULL);
 }
 
+/* What the sender said when nobody listened any more. */
+static void drop_notices(struct ingest *in)
+{
+	struct mail *mail;
+
+	while ((mail = mailbox_take(&in->box)) != NULL) {
+		if (mail->type == MAIL_NOTICE)
+			(void)notice_free(container_of(mail, struct notice, mail));
+	}
+}
+
 struct ingest *ingest_free(struct ingest *in)
 {
 	if (in == NULL)
@@ -499,6 +523,7 @@ struct ingest *ingest_free(struct ingest *in)
 	loop_forget_uids(in);
 	map_done(&in->uids);
 	map_done(&in->sessions);
+	drop_notices(in);
 	mailbox_done(&in->box);
 	return mem_free(in);
 }

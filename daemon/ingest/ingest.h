@@ -59,7 +59,8 @@ int ingest_listen(struct ingest *in, const struct ingest_neighbours *neighbours,
 /* A producer that the store knows as present in a run: it has the usual time to come back. Before
  * ingest_run(). */
 struct batch_peer;
-void ingest_restore_present(struct ingest *in, const struct batch_peer *peer, struct span run);
+void ingest_restore_present(struct ingest *in, const struct batch_peer *peer, struct span run,
+			    int64_t run_id);
 /* Runs until SIGTERM, SIGINT, or idle_exit. Then: stops reading, commits what it has, sends the
  * acks (1 s at most), returns. */
 void ingest_run(struct ingest *in);
@@ -88,6 +89,11 @@ void ingest_count_refusal(struct ingest *in, enum counter counter);
 /* A connection, or the replay of a journal, of this producer is open. */
 bool ingest_is_connected(const struct ingest *in, uint32_t uid,
 			 const uint8_t producer[PRODUCER_BYTES]);
+/* Who logs to the run wants to know how W&B has it: asks the sender. */
+void ingest_ask_notice(struct ingest *in, int64_t run);
+/* A notice for one who logs to the run; dropped when he is not connected. */
+void ingest_tell(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
+		 struct span frame);
 /* A `gone` record of a producer without a connection. 0, -EAGAIN, -ENOMEM. */
 int ingest_post_gone(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
 		     int64_t producer_id, struct span run);

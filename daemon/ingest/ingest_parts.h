@@ -22,6 +22,16 @@ enum ingest_state {
 	INGEST_STATES
 };
 
+/* A run about which the sender was asked and has not answered; who joins it meanwhile is not told by
+ * that answer alone. */
+enum {
+	ASKED_MAX = 64
+};
+struct asked {
+	int64_t run; /* 0: none */
+	bool again;
+};
+
 struct ingest {
 	struct ingest_settings settings;
 	struct ingest_neighbours neighbours;
@@ -46,6 +56,8 @@ struct ingest {
 	size_t partial_bytes;
 	size_t parts_bytes; /* at the store */
 	size_t parts_out;
+	size_t notices_out; /* asked of the sender */
+	struct asked asked[ASKED_MAX];
 	struct presence presence;
 	struct replay *replay;
 	struct control *control;
@@ -58,6 +70,9 @@ struct ingest {
 /* --- ingest_session.c --- */
 /* Feeds everybody who was held once more; who still cannot go on is held again. */
 void ingest_resume_held(struct ingest *in);
+
+/* The sender's answer came. */
+void ingest_notice_came(struct ingest *in, int64_t run);
 
 /* --- loop.c --- */
 /* No connection is left. */

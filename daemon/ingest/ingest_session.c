@@ -1,5 +1,6 @@
 /* See ingest_parts.h: what sessions ask of the loop: who is connected, who waits for room, and what
  * goes to the store. */
+#include "daemon/flow/notice.h"
 #include "daemon/ingest/ingest_parts.h"
 #include "daemon/ingest/replay.h"
 #include "proto/base/clock.h"
@@ -133,6 +134,58 @@ void ingest_count_refusal(struct ingest *in, enum counter counter)
 	rate_add(&s->refused, clock_mono_ms(), 1);
 	if (stats_get_refusing(s) == 0)
 		stats_set_refusing(s, clock_wall_us());
+}
+
+static struct asked *find_asked(struct ingest *in, int64_t run)
+{
+	for (size_t i = 0; i < ASKED_MAX; i++) {
+		if (in->asked[i].run == run)
+			return &in->asked[i];
+	}
+	return NULL;
+}
+
+void ingest_notice_came(struct ingest *in, int64_t run)
+{
+	struct asked *asked = find_asked(in, run);
+	bool again = asked != NULL && asked->again;
+
+	in->notices_out--;
+	if (asked != NULL)
+		*asked = (struct asked){.run = 0};
+	if (again)
+		ingest_ask_notice(in, run);
+}
+
+void ingest_ask_notice(struct ingest *in, int64_t run)
+{
+	struct asked *asked = find_asked(in, run);
+	struct notice *n;
+
+	if (in->neighbours.sender == NULL || in->state != INGEST_RUNNING)
+		return;
+	if (asked != NULL) { /* one answer for all who come while it is on its way */
+		asked->again = true;
+		return;
+	}
+	n = notice_new(run);
+	if (n == NULL)
+		return; /* a client does not wait for it without end */
+	asked = find_asked(in, 0);
+	if (asked != NULL)
+		asked->run = run;
+	n->is_asked = true;
+	in->notices_out++;
+	(void)mailbox_post(in->neighbours.sender, &n->mail); /* never full */
+}
+
+void ingest_tell(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
+		 struct span frame)
+{
+	struct session *s = find_session(in, uid, producer);
+
+	if (s != NULL)
+		session_tell(s, frame);
 }
 
 int ingest_post_gone(struct ingest *in, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],

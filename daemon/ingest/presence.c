@@ -10,6 +10,8 @@
 
 struct joined_run {
 	struct joined_run *next;
+	int64_t id;
+	bool has_left; /* kept while it is connected: it is told of the run */
 	size_t len;
 	uint8_t name[];
 };
@@ -94,7 +96,8 @@ static struct joined_run **find_run(struct present *m, struct span run)
 	return at;
 }
 
-void presence_joined(struct presence *p, const struct batch_peer *peer, struct span run)
+void presence_joined(struct presence *p, const struct batch_peer *peer, struct span run,
+		     int64_t run_id)
 {
 	struct present *m = find(p, peer->uid, peer->producer);
 	struct joined_run **at;
@@ -107,14 +110,36 @@ void presence_joined(struct presence *p, const struct batch_peer *peer, struct s
 		return;
 	}
 	at = find_run(m, run);
-	if (*at != NULL)
-		return;
-	*at = mem_alloc(sizeof(**at) + run.len);
-	if (*at == NULL)
-		return; /* the same */
-	(*at)->next = NULL;
-	(*at)->len = run.len;
-	memcpy((*at)->name, run.at, run.len);
+	if (*at == NULL) {
+		*at = mem_alloc(sizeof(**at) + run.len);
+		if (*at == NULL)
+			return; /* the same */
+		(*at)->next = NULL;
+		(*at)->id = run_id;
+		(*at)->len = run.len;
+		memcpy((*at)->name, run.at, run.len);
+	}
+	(*at)->has_left = false;
+	if (m->connected)
+		ingest_ask_notice(p->ingest, run_id);
+}
+
+/* True when it is in no run any more. Those that it has left are forgotten. */
+static bool drop_left(struct present *m)
+{
+	struct joined_run **at = &m->runs;
+
+	while (*at != NULL) {
+		struct joined_run *run = *at;
+
+		if (run->has_left) {
+			*at = run->next;
+			(void)mem_free(run);
+		} else {
+			at = &run->next;
+		}
+	}
+	return m->runs == NULL;
 }
 
 void presence_left(struct presence *p, const struct batch_peer *peer, struct span run)
@@ -125,22 +150,39 @@ void presence_left(struct presence *p, const struct batch_peer *peer, struct spa
 	if (m == NULL)
 		return;
 	at = find_run(m, run);
-	if (*at != NULL) {
-		struct joined_run *gone = *at;
-
-		*at = gone->next;
-		(void)mem_free(gone);
-	}
-	if (m->runs == NULL && !m->connected)
+	if (*at != NULL)
+		(*at)->has_left = true;
+	if (!m->connected && drop_left(m))
 		drop(p, m);
+	else if (m->connected && *at != NULL)
+		ingest_ask_notice(p->ingest, (*at)->id); /* it may wait for the last word */
+}
+
+void presence_tell(struct presence *p, int64_t run_id, struct span frame)
+{
+	for (size_t i = 0; i < p->producers.bucket_count; i++) {
+		for (struct map_node *node = p->producers.buckets[i]; node != NULL;
+		     node = node->next) {
+			const struct present *m = container_of(node, struct present, node);
+
+			for (const struct joined_run *r = m->runs; m->connected && r != NULL;
+			     r = r->next) {
+				if (r->id == run_id)
+					ingest_tell(p->ingest, m->uid, m->producer, frame);
+			}
+		}
+	}
 }
 
 void presence_connected(struct presence *p, uint32_t uid, const uint8_t producer[PRODUCER_BYTES])
 {
 	struct present *m = find(p, uid, producer);
 
-	if (m != NULL)
-		m->connected = true;
+	if (m == NULL)
+		return;
+	m->connected = true;
+	for (const struct joined_run *run = m->runs; run != NULL; run = run->next)
+		ingest_ask_notice(p->ingest, run->id);
 }
 
 void presence_disconnected(struct presence *p, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],
@@ -152,7 +194,7 @@ void presence_disconnected(struct presence *p, uint32_t uid, const uint8_t produ
 		return;
 	m->connected = false;
 	m->away_since_ms = now_ms;
-	if (m->runs == NULL)
+	if (drop_left(m))
 		drop(p, m);
 }
 

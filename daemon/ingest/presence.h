@@ -19,9 +19,12 @@ int presence_init(struct presence *p, struct ingest *ingest,
 		  uint64_t gone_after_ms); /* 0, or -errno */
 void presence_done(struct presence *p);
 
-/* A producer opened, or left, a run, and that is on disk. */
-void presence_joined(struct presence *p, const struct batch_peer *peer, struct span run);
+/* A producer opened, or left, a run, and that is on disk. run_id: the store's number. */
+void presence_joined(struct presence *p, const struct batch_peer *peer, struct span run,
+		     int64_t run_id);
 void presence_left(struct presence *p, const struct batch_peer *peer, struct span run);
+/* Gives a frame to all who are connected and opened the run, also when they have left it. */
+void presence_tell(struct presence *p, int64_t run_id, struct span frame);
 /* Its connection (or replay) began, or ended. */
 void presence_connected(struct presence *p, uint32_t uid, const uint8_t producer[PRODUCER_BYTES]);
 void presence_disconnected(struct presence *p, uint32_t uid, const uint8_t producer[PRODUCER_BYTES],

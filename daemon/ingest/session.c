@@ -430,3 +430,24 @@ void session_rejected(struct session *s, const struct batch_entry *e)
 	if (s->state == SESSION_OPEN)
 		send_reject(s, e->seq, e->code, e->text, true);
 }
+
+void session_tell(struct session *s, struct span frame)
+{
+	if (s->state == SESSION_OPEN)
+		s->ops->send(s->source, frame);
+}
+
+void session_opened_run(struct session *s, struct span run, bool is_known)
+{
+	auto_buf struct buf out;
+	struct pack p;
+	size_t at;
+
+	buf_init(&out, RECORD_MAX);
+	at = frame_open(&out, &p, "notice", 0, 2);
+	pack_pair_str(&p, "run", run);
+	pack_pair_bool(&p, "known", is_known);
+	frame_close(&out, at);
+	if (s->state == SESSION_OPEN)
+		send_frame(s, &out);
+}

@@ -77,5 +77,9 @@ void session_time_out(struct session *s, const char *text);
  * entries one by one. */
 void session_settled(struct session *s, const struct batch_peer *peer, int result);
 void session_rejected(struct session *s, const struct batch_entry *e);
+/* A notice, as a whole frame. */
+void session_tell(struct session *s, struct span frame);
+/* It opened a run, and that is on disk: had anybody here opened it before? */
+void session_opened_run(struct session *s, struct span run, bool is_known);
 /* From the loop's box: a part, or the forget mail, came back. */
 void session_part_back(struct part *part);

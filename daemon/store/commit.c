@@ -298,6 +298,7 @@ static int place_entry(struct commit *c, struct batch *b, size_t at, struct sort
 	r = commit_find_run(c, b, e, p, &run);
 	if (r < 0 || e->fate != ENTRY_STORE)
 		return r;
+	e->run = run;
 	g = group_of(sort, stream_of(run, kind_info(e->kind)->class));
 	sort->next[at] = NONE;
 	if (g->first == NONE)

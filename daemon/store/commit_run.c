@@ -123,7 +123,7 @@ static bool name_is_clean(struct span name)
 }
 
 static int find_or_make_run(struct commit *c, uint32_t uid, struct span entity, struct span project,
-			    struct span name, int64_t *ret)
+			    struct span name, int64_t *ret, bool *ret_is_new)
 {
 	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_RUN_FIND);
 	int r;
@@ -138,6 +138,7 @@ static int find_or_make_run(struct commit *c, uint32_t uid, struct span entity, 
 		r = db_step(s);
 		if (r == 1) {
 			*ret = db_column_int(s, 0);
+			*ret_is_new = turn == 1;
 			return db_run(s);
 		}
 		if (r < 0)
@@ -181,7 +182,8 @@ static int open_run(struct commit *c, const struct batch *b, struct batch_entry 
 		return 0;
 	}
 	known = r == 0;
-	r = find_or_make_run(c, b->peers[e->peer].uid, entity, project, record.run, ret_run);
+	r = find_or_make_run(c, b->peers[e->peer].uid, entity, project, record.run, ret_run,
+			     &e->run_is_new);
 	if (r < 0)
 		return r;
 	if (known && before != *ret_run) {
@@ -220,7 +222,7 @@ static int run_of_stray(struct commit *c, const struct batch *b, struct batch_en
 		return 0;
 	}
 	return find_or_make_run(c, b->peers[e->peer].uid, entity, project, SPAN_LITERAL(""),
-				ret_run);
+				ret_run, &e->run_is_new);
 }
 
 static int leave_run(struct commit *c, const struct batch_entry *e, int64_t producer, int64_t run)

@@ -44,8 +44,9 @@ static const char *const texts[SQL_COUNT] = {
 			 "coalesce(resteps_to, 0) FROM waypoint WHERE run = ?1 AND "
 			 "(lsn, time_us) > (?2, ?3) ORDER BY lsn, time_us LIMIT 1",
 	[SQL_MEMBERS] = "SELECT state, count(*) FROM member WHERE run = ?1 GROUP BY state",
-	[SQL_PRESENT] = "SELECT p.id, p.uid, p.name, m.name FROM member m JOIN producer p ON p.id "
-			"= m.producer WHERE m.state = 0",
+	[SQL_PRESENT] =
+		"SELECT p.id, p.uid, p.name, m.name, m.run FROM member m JOIN producer p ON p.id "
+		"= m.producer WHERE m.state = 0",
 	[SQL_HELLO] = "SELECT hello FROM producer WHERE id = ?1",
 	[SQL_PRODUCER_UID] = "SELECT uid FROM producer WHERE id = ?1",
 };
@@ -244,6 +245,7 @@ int reader_present(struct reader *r, reader_on_present on_present, void *arg)
 			.uid = (uint32_t)db_column_int(s, 1),
 			.producer = db_column(s, 2),
 			.run = db_column(s, 3),
+			.run_id = db_column_int(s, 4),
 		};
 
 		e = on_present(arg, &present);

@@ -59,6 +59,7 @@ class Client:
         self.seq = 0
         self.acked = 0
         self.rejects: list[Frame] = []
+        self.notices: list[dict] = []
         self._in = b""
         self.sock = sock or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.sock.settimeout(WAIT_SECONDS)
@@ -146,7 +147,20 @@ class Client:
     # -- receiving
 
     def recv(self, seconds: float = WAIT_SECONDS) -> Frame:
-        """The next frame; Ended at the end of the stream."""
+        """The next frame that is no notice; Ended at the end of the stream."""
+        while (got := self._recv(seconds)).kind == "notice":
+            self.notices.append(got.body)
+        return got
+
+    def await_notice(self, **fields: Any) -> dict:
+        """Until one with these values has come; gives it."""
+        while not (found := [n for n in self.notices if all(n.get(k) == v for k, v in fields.items())]):
+            got = self._recv(WAIT_SECONDS)
+            if got.kind == "notice":
+                self.notices.append(got.body)
+        return found[0]
+
+    def _recv(self, seconds: float) -> Frame:
         self.sock.settimeout(seconds)
         while (cut := cut_frame(self._in)) is None:
             try:

@@ -29,8 +29,17 @@ void session_rejected(struct session *s, const struct batch_entry *e)
 	ck_abort_msg("nothing is rejected here");
 }
 
-void presence_joined(struct presence *p, const struct batch_peer *peer, struct span run)
+void session_opened_run(struct session *s, struct span run, bool is_known)
 {
+	(void)s;
+	(void)run;
+	(void)is_known;
+}
+
+void presence_joined(struct presence *p, const struct batch_peer *peer, struct span run,
+		     int64_t run_id)
+{
+	(void)run_id;
 	(void)p;
 	(void)peer;
 	(void)run;

@@ -14,12 +14,12 @@ import os
 import sys
 from typing import Any, Iterable
 
-from . import _console, _run
+from . import _console, _resume, _run
 from ._native import version as __version__
-from ._run import AlertLevel, Config, Error, Metric, Run, Summary, UsageError
+from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, UsageError
 from ._values import Histogram, Table
 
-__all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Summary", "Table", "UsageError", "alert", "attach", "config", "define_metric",
+__all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Stopped", "Summary", "Table", "UsageError", "alert", "attach", "config", "define_metric",
            "finish", "flush", "init", "log", "run", "summary"]
 
 run: Run | None = None
@@ -35,7 +35,7 @@ def _env_tags() -> list[str] | None:
 def init(project: str | None = None, name: str | None = None, entity: str | None = None, id: str | None = None,
          config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
          job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False,
-         console: str | None = None, label: str | None = None, **ignored: Any) -> Run:
+         raise_on_stop: bool = False, console: str | None = None, label: str | None = None, **ignored: Any) -> Run:
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
     Until it is finished, the run gets what this process prints: console="off" leaves that alone. label stands with this process's output and
@@ -44,6 +44,13 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
     What is not given comes from WANDB_PROJECT, WANDB_NAME, WANDB_ENTITY, WANDB_RUN_ID, WANDB_RUN_GROUP, WANDB_TAGS, WANDB_NOTES, WANDB_JOB_TYPE,
     WANDB_RESUME, WANDB_CONSOLE and WANDB_X_LABEL. With a run open, that one is returned, unless ``reinit`` says otherwise: True or "finish_previous" finish it
     first, "create_new" leaves it open beside the new one.
+
+    ``resume``: "must" (W&B has the run), "never" (it has not), "allow", or "auto": the run that did not end well in this directory, else a new one. A run
+    that W&B has is gone on with in any case and never written over; with ``resume`` init() waits for W&B's answer, 5 s at most and only
+    while the link is up, so that ``run.step``, ``run.config`` and ``run.summary`` hold what it has, and raises UsageError when the run is otherwise than
+    "must" or "never" say. What is found out later is said by ``wbxctl status``.
+
+    ``raise_on_stop=True``: when somebody presses Stop in W&B, the next log() of the main thread raises Stopped, once. Without it ``run.stopped`` tells.
 
     ``merge_rows=True`` is for trainers that log one value a call: calls without a step are one row as long as their keys differ and
     each comes within a second of the one before, or says the same value of a step metric (define_metric); ``commit=True`` ends it.
@@ -65,15 +72,21 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
     }
     is_captured = _is_captured(console, ignored.get("settings"))
     client = _run.client()
-    resume = "allow" if resume is True else resume or env("WANDB_RESUME")
-    native = client.run(project, id=id or env("WANDB_RUN_ID"), resume=resume, program=sys.argv[0] or None,
+    resume = "auto" if resume is True else resume or env("WANDB_RESUME") or None
+    if resume not in (None, "allow", "must", "never", "auto"):
+        raise UsageError(f"resume must be allow, must, never or auto, not {resume!r}")
+    id = id or env("WANDB_RUN_ID") or (_resume.last_id() if resume == "auto" else None)
+    native = client.run(project, id=id, resume=resume, program=sys.argv[0] or None,
                         python=_run.python_version(), merge_rows=merge_rows, label=label or env("WANDB_X_LABEL"), **values)
-    new = Run(client, native, project=project, attached=False, **values)
+    new = Run(client, native, project=project, attached=False, raise_on_stop=raise_on_stop, autoresume=resume == "auto", **values)
     _run.remember(new)
     if is_captured:
         new._capture_console()
     if config is not None:
         new.config.update(config)
+    _run.tell_begin(new)
+    if resume is not None:
+        new._resume(resume)
     _show(new)
     return new
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 import atexit
 import enum
 import errno
+import json
 import os
 import platform
 import sys
 import threading
 from typing import Any, Iterable, Iterator, Mapping
 
-from . import _console, _native
+from . import _console, _native, _resume
 from ._values import Table, plain
 
+RESUME_TIMEOUT_MS = 5000  # how long init(resume=...) waits for W&B, when the link is up
+WORD_TIMEOUT_MS = 300  # how long finish() waits for the daemon to say what W&B does not have yet
 FINISH_TIMEOUT_MS = 2000  # how long finish() waits for the daemon's disk; the network it never waits for
 
 _native.set_hooks(plain, Table)
@@ -26,12 +29,23 @@ class UsageError(Error):
     """The call makes no sense, such as log() before init()."""
 
 
+class Stopped(Error):
+    """Somebody pressed Stop in W&B; raised by log() when init(raise_on_stop=True) asks for it."""
+
+
 _said: set[str] = set()
 
 
 def _say_once(text: str) -> None:
     if text not in _said:
         _said.add(text)
+        with _console.aside():
+            print(f"wbx: {text}", file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    """For people; WANDB_SILENT=true keeps it away."""
+    if os.environ.get("WANDB_SILENT", "").lower() not in ("true", "1"):
         with _console.aside():
             print(f"wbx: {text}", file=sys.stderr)
 
@@ -116,6 +130,10 @@ class Config(_Items):
     def as_dict(self) -> dict:
         return dict(self._items)
 
+    def _resumed(self, values: dict[str, Any]) -> None:
+        """What W&B had, below what was set here."""
+        object.__setattr__(self, "_items", values | self._items)
+
 
 class Summary(_Items):
     """The run's summary: the last value of each logged key, and what is set here."""
@@ -128,6 +146,9 @@ class Summary(_Items):
 
     def _logged(self, data: Mapping[str, Any]) -> None:
         self._items.update(data)
+
+    def _resumed(self, values: dict[str, Any]) -> None:
+        object.__setattr__(self, "_items", values | self._items)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -162,12 +183,16 @@ class Run:
     """What init() returns. Everything here may be called from any thread, and after fork()."""
 
     def __init__(self, client: Any, native: Any, *, project: str, entity: str | None, name: str | None, group: str | None,
-                 job_type: str | None, notes: str | None, tags: Iterable[str] | None, attached: bool):
+                 job_type: str | None, notes: str | None, tags: Iterable[str] | None, attached: bool,
+                 raise_on_stop: bool = False, autoresume: bool = False):
         self._client = client
         self._native = native
         self._step = 0
         self._finished = False
         self._attached = attached
+        self._raise_on_stop = raise_on_stop
+        self._autoresume = autoresume
+        self._told_to_stop = False
         self._tags = tuple(tags or ())
         self.id: str = native.id
         self.project = project
@@ -197,6 +222,8 @@ class Run:
                 raise TypeError("the keys of what is logged must be str")
         if step is not None and not isinstance(step, int):
             step = int(step)
+        if self._native.stopped:
+            self._stop()
         result = self._native.log(data, step, commit)
         with _lock:
             if step is not None and step > self._step:
@@ -297,12 +324,63 @@ class Run:
 
     @property
     def path(self) -> str:
-        return f"{self.entity}/{self.project}/{self.id}"
+        entity, project = self._named("entity", self.entity), self._named("project", self.project)
+        return f"{entity}/{project}/{self.id}"
+
+    def _named(self, what: str, given: str) -> str:
+        return self._native.info()[what] or given
 
     @property
     def url(self) -> str | None:
-        """Not known here: W&B says it to the daemon."""
-        return None
+        """Where the run is in the browser; None until W&B has answered for it."""
+        return self._native.info()["url"] or None
+
+    @property
+    def resumed(self) -> bool:
+        """The run is gone on with: W&B had it, or another process here had opened it. False until that is known."""
+        info = self._native.info()
+        return info["resumed"] or info["known"]
+
+    @property
+    def stopped(self) -> bool:
+        """Somebody pressed Stop in W&B."""
+        return self._native.stopped
+
+    @property
+    def waiting_because(self) -> str | None:
+        """Why the run's data stays on this machine for now; None: nothing holds it up."""
+        return self._native.info()["reason"] or None
+
+    def _stop(self) -> None:
+        if not self._told_to_stop:
+            self._told_to_stop = True
+            _say_once(f"somebody pressed Stop for run {self.id} in W&B: run.stopped says so")
+        if self._raise_on_stop and threading.current_thread() is threading.main_thread():
+            self._raise_on_stop = False  # once: what cleans up may log
+            raise Stopped(f"run {self.id} was stopped in W&B")
+
+    def _resume(self, resume: str) -> None:
+        """Notes the run for the next "auto". Waits until W&B has said what it has of the run, at most a few seconds, and takes that over. Raises when the run is
+        otherwise than `resume` says."""
+        if self._autoresume and (fault := _resume.remember(self.id)):
+            _say(f"resume=auto will not find run {self.id} again: {fault}")
+        self._client.flush(RESUME_TIMEOUT_MS)
+        result = self._native.wait(RESUME_TIMEOUT_MS)
+        info = self._native.info()
+        taken = resume == "never" and (info["known"] or info["resumed"])
+        if result == -errno.EEXIST or taken:
+            self._finish(0, at_exit=False, quiet=True)
+            raise UsageError(f"run {self.id}: {info['reason'] or 'resume=never, and the run exists; use another id, or resume=allow'}")
+        if result < 0:
+            why = info["reason"] or "W&B has not answered yet"
+            _say(f"run {self.id}: {why}; what is logged is kept, and goes behind what W&B has of the run")
+            return
+        for values, is_summary in ((self.config, False), (self.summary, True)):
+            past = self._native.past(is_summary)
+            if past is not None:
+                values._resumed({k: v for k, v in json.loads(past).items() if not k.startswith("_wandb")})
+        if info["next_step"] > self._step:
+            self._step = info["next_step"]
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Waits until everything logged before is on the daemon's disk; False when it took longer."""
@@ -311,18 +389,35 @@ class Run:
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """This process logs no more to the run. Returns when that is on the daemon's disk, or after two seconds; what W&B
         does not have yet is sent by the daemon. May be called twice."""
-        self._finish(exit_code or 0, at_exit=False)
+        self._finish(exit_code or 0, at_exit=False, quiet=bool(quiet))
 
-    def _finish(self, exit_code: int, at_exit: bool) -> None:
+    def _finish(self, exit_code: int, at_exit: bool, quiet: bool = False) -> None:
         with _lock:
             if self._finished:
                 return
             self._finished = True
         _console.release(self._take_output)
         _look(self._native.finish(exit_code, at_exit), "the end of the run")
+        if self._autoresume and exit_code == 0:
+            _resume.forget(self.id)
         if self._client.flush(FINISH_TIMEOUT_MS) < 0:
             _say_once("the daemon did not answer in time; what it does not have is kept and sent when it does")
+        elif not quiet and not self._attached:
+            self._tell_end()
         _forget(self)
+
+    def _tell_end(self) -> None:
+        """What W&B has of the run now, and what waits."""
+        if self._native.wait(WORD_TIMEOUT_MS) < 0:
+            return
+        info = self._native.info()
+        where = f": {info['url']}" if info["url"] else ""
+        if info["waiting"] == 0 and not info["reason"]:
+            _say(f"run {self.id}: W&B has all of it{where}")
+        else:
+            why = f" ({info['reason']})" if info["reason"] else ""
+            _say(f"run {self.id}: all of it is on this machine's disk, {info['waiting']} records wait for W&B{why}; "
+                 f"the daemon sends them (wbxctl status){where}")
 
     def __enter__(self) -> "Run":
         return self
@@ -393,6 +488,11 @@ def client() -> Any:
 
 def remember(run: Run) -> None:
     _open_runs.append(run)
+
+
+def tell_begin(run: Run) -> None:
+    """Says where the run is kept; its URL follows when W&B has answered."""
+    _say(f"run {run.id} of project {run.project} is kept by the daemon at {run._client.socket}")
 
 
 def open_run() -> Run | None:

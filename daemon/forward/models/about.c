@@ -264,6 +264,12 @@ static void print_key(const struct node *top, struct json *j)
 	json_close_object(j);
 }
 
+static bool is_theirs(const struct about *a, struct span key)
+{
+	return tree_child(&a->config, NULL, key) == NULL &&
+	       tree_child(&a->no_config, NULL, key) == NULL;
+}
+
 static void print_key_of_server(const struct node *top, struct json *j)
 {
 	json_put_key(j, node_key(top));
@@ -279,8 +285,7 @@ void about_config_to_json(const struct about *a, const struct metrics *m,
 	json_open_object(j);
 	for (const struct node *n = server == NULL ? NULL : server->config.first; n != NULL;
 	     n = n->next) {
-		if (tree_child(&a->config, NULL, node_key(n)) == NULL &&
-		    tree_child(&a->no_config, NULL, node_key(n)) == NULL)
+		if (is_theirs(a, node_key(n)))
 			print_key_of_server(n, j);
 	}
 	for (const struct node *n = a->config.first; n != NULL; n = n->next) {
@@ -288,6 +293,23 @@ void about_config_to_json(const struct about *a, const struct metrics *m,
 			print_key(n, j);
 	}
 	print_wandb(a, m, server, j);
+	json_close_object(j);
+}
+
+void about_values_to_json(const struct about *a, const struct wire_about *server, struct json *j)
+{
+	json_open_object(j);
+	for (const struct node *n = server == NULL ? NULL : server->config.first; n != NULL;
+	     n = n->next) {
+		if (is_theirs(a, node_key(n))) {
+			json_put_key(j, node_key(n));
+			json_put_raw(j, buf_span(&n->value));
+		}
+	}
+	for (const struct node *n = a->config.first; n != NULL; n = n->next) {
+		json_put_key(j, node_key(n));
+		node_to_json(n, j, VALUE_CONFIG);
+	}
 	json_close_object(j);
 }
 

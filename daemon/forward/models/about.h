@@ -46,6 +46,8 @@ int about_tags(struct about *a, struct mp body);
  * (server, may be NULL) stay as they are there. */
 void about_config_to_json(const struct about *a, const struct metrics *m,
 			  const struct wire_about *server, struct json *j);
+/* The config as {"key": value, ...}, for people. */
+void about_values_to_json(const struct about *a, const struct wire_about *server, struct json *j);
 /* W&B has what `what` (bits of enum about_dirt) says. */
 void about_is_sent(struct about *a, unsigned what);
 

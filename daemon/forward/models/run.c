@@ -59,6 +59,7 @@ void run_park(struct models_run *r, const char *why)
 	(void)snprintf(r->info->parked, sizeof(r->info->parked), "%s", why); /* may be cut */
 	r->is_parked = true;
 	changes_add(r->changes, &c);
+	run_tell(r);
 }
 
 void run_give_up(struct models_run *r, const char *what, int error)
@@ -449,6 +450,7 @@ void models_run_retry(struct models_run *r)
 		run_move(r, RUN_NEW);
 	r->plan->may_write = false;
 	plan_save(r->plan, r->changes);
+	run_tell(r);
 	run_commit(r);
 }
 

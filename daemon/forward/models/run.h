@@ -23,6 +23,7 @@ struct run_host {
 	struct mailbox *store;   /* changes go there ... */
 	struct mailbox *worker;  /* ... and digests there, */
 	struct mailbox *replies; /* and come back here */
+	struct mailbox *loop;    /* notices; NULL: nobody wants them */
 	const char *base_url;
 	uint64_t interval_ms;
 	uint64_t heartbeat_ms;
@@ -33,6 +34,7 @@ struct run_host {
 };
 
 struct models_run;
+struct notice;
 
 /* user: whose it is; borrowed. NULL: no memory. */
 struct models_run *models_run_new(struct run_host *host, int64_t id, struct user *user);
@@ -67,3 +69,6 @@ void models_run_unload(struct models_run *r);
 bool models_run_is_loaded(const struct models_run *r);
 /* Records in the request under way. */
 unsigned models_run_in_flight(const struct models_run *r);
+/* How the run is, for those who log to it. run NULL: as the store (n->run) says it, for one that nobody
+ * looks after any more. The frame stays empty when nothing can be said. */
+void models_run_fill_notice(struct run_host *host, struct models_run *run, struct notice *n);

@@ -255,6 +255,7 @@ static void upsert_is_taken(struct models_run *r, const struct wire_run *server)
 	r->config = r->config == CONFIG_LEFT_OUT ? CONFIG_ALONE : CONFIG_TRUSTED;
 	r->request.records = r->request.bytes = 0;
 	confirm(r);
+	run_tell(r);
 	run_forget_about(r); /* it may change there at any time */
 	plan_save(p, r->changes);
 	run_commit(r);
@@ -346,7 +347,18 @@ static int read_body(struct models_run *r, const struct http_answer *a, struct w
 	return 0;
 }
 
-static void accepted(struct models_run *r, const struct wire_run *server)
+/* Once pressed it stays so (research: wire/wandb-models 3.1). */
+static void look_for_stop(struct models_run *r, struct span body)
+{
+	if (r->is_pressed || !wire_read_stopped(body))
+		return;
+	r->is_pressed = true;
+	log_info("models", "run=%s somebody pressed Stop in W&B; its processes are told",
+		 r->info->name);
+	run_tell(r);
+}
+
+static void accepted(struct models_run *r, struct span body, const struct wire_run *server)
 {
 	r->attempt = 0;
 	r->doubts = 0;
@@ -356,7 +368,10 @@ static void accepted(struct models_run *r, const struct wire_run *server)
 	case REQUEST_STATUS: run_status_is_known(r, server); return;
 	case REQUEST_ROWS: run_rows_are_known(r); return;
 	case REQUEST_UPSERT: upsert_is_taken(r, server); return;
-	case REQUEST_STREAM: stream_is_taken(r); return;
+	case REQUEST_STREAM:
+		look_for_stop(r, body);
+		stream_is_taken(r);
+		return;
 	case REQUEST_ALERT: alert_is_taken(r); return;
 	case REQUEST_FEATURES: return; /* run_take_features() */
 	}
@@ -394,7 +409,7 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 		 const struct wire_run *server, uint64_t now_ms)
 {
 	switch (v.action) {
-	case RETRY_SENT: accepted(r, server); return;
+	case RETRY_SENT: accepted(r, a->body, server); return;
 	case RETRY_AGAIN:
 		r->attempt++;
 		if (a->transport != TRANSPORT_ANSWERED)

@@ -67,6 +67,7 @@ struct models_run {
 	bool summary_is_refused;  /* the last one that was sent */
 	bool alert_was_last;      /* of its requests */
 	bool is_done;
+	bool is_pressed; /* somebody pressed Stop in W&B */
 	bool is_alone;   /* nobody else wrote to it, as far as was asked */
 	bool wants_rows; /* W&B has lines that may be ours, or somebody else's */
 	const char
@@ -154,6 +155,10 @@ bool run_say_complete(struct models_run *r);
 void run_unsay_complete(struct models_run *r);
 /* The answer to REQUEST_FEATURES, whatever it is; true when it settles the question. */
 bool run_take_features(const struct models_run *r, struct sink *sink, const struct http_answer *a);
+
+/* --- run_notice.c --- */
+/* Tells those who log to it how it is now. */
+void run_tell(struct models_run *r);
 
 /* --- run_place.c: where our lines stand beside those of others --- */
 void run_forget_about(struct models_run *r);

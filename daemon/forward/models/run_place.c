@@ -372,6 +372,8 @@ static void first_look(struct models_run *r)
 	int e;
 
 	r->conflict = conflict_of(r);
+	if (r->conflict != NULL)
+		run_tell(r);
 	if (r->conflict != NULL || !r->server.exists)
 		return;
 	if (!p->has_run)
