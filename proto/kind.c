@@ -196,6 +196,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
 			    {"files", LIST, true},
 			    {"step", OPT(INT), false},
 			    WITH_BLOBS}},
+	[KIND_PREEMPTING] = {"preempting", true, true, true, CLASS_METRICS, {OF_RUN}},
 	[KIND_FINISH] = {"finish",
 			 true,
 			 true,

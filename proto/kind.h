@@ -22,6 +22,7 @@ enum kind {
 	KIND_ALERT,
 	KIND_FILE,
 	KIND_ARTIFACT,
+	KIND_PREEMPTING,
 	KIND_FINISH,
 	KIND_FLUSH,
 	/* daemon -> client */

@@ -318,6 +318,14 @@ int wbx_alert(struct wbx_run *run, const char *title, const char *text, const ch
 	return emit_end(&e, (struct span){0}, NULL);
 }
 
+int wbx_mark_preempting(struct wbx_run *run)
+{
+	struct emit e;
+	int r = run == NULL ? -EINVAL : emit_begin(&e, run->w, run, "preempting", 0);
+
+	return r < 0 ? r : emit_end(&e, (struct span){0}, NULL);
+}
+
 static int finish(struct wbx_run *run, int exit_code, const char *by)
 {
 	struct emit e;

@@ -195,6 +195,9 @@ WBX_API int wbx_call_start(struct wbx_run *run, const struct wbx_call *call,
 WBX_API int wbx_call_end(struct wbx_run *run, const char *id, const struct wbx_map *output,
 			 const char *exception);
 
+/* This process is about to be stopped, to go on later or elsewhere: W&B is told at once, and sent
+ * what there is. Not from a signal handler. */
+WBX_API int wbx_mark_preempting(struct wbx_run *run);
 /* This process logs no more to the run. The run completes when all its processes did, or died. */
 WBX_API int wbx_finish(struct wbx_run *run, int exit_code);
 /* The same, for an exit handler: the process ends, and this is how. */

@@ -2,6 +2,8 @@
  * raise for what is logged; the package's Python side says what that means. Limited API of 3.10:
  * one binary for every later version. */
 #include "client/python/encode.h"
+#include "client/python/ending.h"
+#include "proto/base/mem.h"
 
 #include <errno.h>
 
@@ -248,6 +250,12 @@ static PyObject *run_alert(PyObject *o, PyObject *args)
 	return status(wbx_alert(((struct run *)o)->run, title, text, level, wait_ms));
 }
 
+static PyObject *run_mark_preempting(PyObject *o, PyObject *args)
+{
+	(void)args;
+	return status(wbx_mark_preempting(((struct run *)o)->run));
+}
+
 static PyObject *run_finish(PyObject *o, PyObject *args)
 {
 	int code = 0;
@@ -380,6 +388,7 @@ static PyMethodDef run_methods[] = {
 	 "define(name, step_metric, step_sync, hidden, summary, goal, overwrite)"},
 	{"output", run_output, METH_VARARGS, "output(stream, bytes)"},
 	{"alert", run_alert, METH_VARARGS, "alert(title, text, level, wait_ms)"},
+	{"mark_preempting", run_mark_preempting, METH_NOARGS, "mark_preempting()"},
 	{"finish", run_finish, METH_VARARGS, "finish(exit_code, at_exit)"},
 	{"call_start", run_call_start, METH_VARARGS,
 	 "call_start(op, inputs, attributes, parent_id, trace_id, display_name, step) -> (r, id)"},
@@ -595,7 +604,39 @@ static PyObject *set_hooks(PyObject *module, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* Runs stay open until the process ends, which is soon, and get its status. The client and they are
+ * never freed. */
+static PyObject *finish_at_exit(PyObject *module, PyObject *args)
+{
+	struct ending ending = {.runs = NULL};
+	PyObject *client;
+	PyObject *runs;
+	int alone;
+	Py_ssize_t count;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OO!ip", &client, &PyList_Type, &runs, &ending.timeout_ms,
+			      &alone))
+		return NULL;
+	count = PyList_Size(runs);
+	ending.w = ((struct client *)client)->w;
+	ending.may_close = alone != 0;
+	ending.runs = mem_alloc(((size_t)count + 1) * sizeof(struct wbx_run *));
+	if (ending.runs == NULL)
+		return PyErr_NoMemory();
+	for (; ending.count < (size_t)count; ending.count++)
+		ending.runs[ending.count] =
+			((struct run *)PyList_GetItem(runs, (Py_ssize_t)ending.count))->run;
+	if (!ending_set(&ending))
+		return PyErr_NoMemory();
+	Py_INCREF(client);
+	Py_INCREF(runs);
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
+	{"finish_at_exit", finish_at_exit, METH_VARARGS,
+	 "finish_at_exit(client, runs, timeout_ms, alone)"},
 	{"set_hooks", set_hooks, METH_VARARGS, "set_hooks(plain, table_type)"},
 	{NULL, NULL, 0, NULL},
 };

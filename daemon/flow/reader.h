@@ -72,7 +72,7 @@ struct waypoint_info {
 int reader_waypoint(struct reader *r, int64_t run, int64_t lsn, int64_t time_us,
 		    struct waypoint_info *ret, struct buf *ret_state);
 /* Number of producers of the run in each state. */
-int reader_members(struct reader *r, int64_t run, int64_t ret_counts[3]);
+int reader_members(struct reader *r, int64_t run, int64_t ret_counts[MEMBER_STATES]);
 /* Every producer that is present in a run, as the store has it: for the daemon's start. */
 struct present_info {
 	int64_t producer_id;

@@ -19,7 +19,9 @@ const char *run_state_name(enum run_state state);
 enum member_state {
 	MEMBER_PRESENT,
 	MEMBER_FINISHED,
-	MEMBER_GONE
+	MEMBER_GONE,
+	MEMBER_PREEMPTING, /* present, and about to be stopped */
+	MEMBER_STATES
 };
 
 /* What W&B is told of a run beside its history, each with a count of its own; stored as these

@@ -225,13 +225,13 @@ static int run_of_stray(struct commit *c, const struct batch *b, struct batch_en
 				ret_run, &e->run_is_new);
 }
 
-static int leave_run(struct commit *c, const struct batch_entry *e, int64_t producer, int64_t run)
+static int set_member(struct commit *c, int64_t producer, int64_t run, enum member_state state)
 {
 	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_MEMBER_STATE);
 
 	db_bind_int(s, 1, producer);
 	db_bind_int(s, 2, run);
-	db_bind_int(s, 3, e->kind == KIND_FINISH ? MEMBER_FINISHED : MEMBER_GONE);
+	db_bind_int(s, 3, state);
 	return db_run(s);
 }
 
@@ -252,8 +252,12 @@ int commit_find_run(struct commit *c, const struct batch *b, struct batch_entry 
 			"this process opened no run of that id (`run` or `attach` comes first)");
 		return 0;
 	}
-	if (r == 0 && (e->kind == KIND_FINISH || e->kind == KIND_GONE))
-		r = leave_run(c, e, p->id, *ret_run);
+	if (r == 0 && e->kind == KIND_FINISH)
+		r = set_member(c, p->id, *ret_run, MEMBER_FINISHED);
+	else if (r == 0 && e->kind == KIND_GONE)
+		r = set_member(c, p->id, *ret_run, MEMBER_GONE);
+	else if (r == 0 && e->kind == KIND_PREEMPTING)
+		r = set_member(c, p->id, *ret_run, MEMBER_PREEMPTING);
 	return r;
 }
 

@@ -46,7 +46,7 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_MEMBERS] = "SELECT state, count(*) FROM member WHERE run = ?1 GROUP BY state",
 	[SQL_PRESENT] =
 		"SELECT p.id, p.uid, p.name, m.name, m.run FROM member m JOIN producer p ON p.id "
-		"= m.producer WHERE m.state = 0",
+		"= m.producer WHERE m.state IN (0, 3)", /* present, preempting */
 	[SQL_HELLO] = "SELECT hello FROM producer WHERE id = ?1",
 	[SQL_PRODUCER_UID] = "SELECT uid FROM producer WHERE id = ?1",
 };
@@ -218,17 +218,17 @@ int reader_producer_uid(struct reader *r, int64_t producer, uint32_t *ret)
 	return e;
 }
 
-int reader_members(struct reader *r, int64_t run, int64_t ret_counts[3])
+int reader_members(struct reader *r, int64_t run, int64_t ret_counts[MEMBER_STATES])
 {
 	sqlite3_stmt *s = db_stmt(&r->runs, SQL_MEMBERS);
 	int e;
 
-	memset(ret_counts, 0, 3 * sizeof(*ret_counts));
+	memset(ret_counts, 0, MEMBER_STATES * sizeof(*ret_counts));
 	db_bind_int(s, 1, run);
 	while ((e = db_step(s)) == 1) {
 		int64_t state = db_column_int(s, 0);
 
-		if (state >= 0 && state < 3)
+		if (state >= 0 && state < MEMBER_STATES)
 			ret_counts[state] = db_column_int(s, 1);
 	}
 	return e;

@@ -283,6 +283,63 @@ START_TEST(the_first_exit_code_that_is_not_zero_counts)
 }
 END_TEST
 
+START_TEST(who_opens_the_run_after_a_death_takes_the_dead_one_s_place)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		for (int64_t p = 1; p <= 3; p++)
+			add(&b, 0, p, "run", "'project':'p'");
+		add(&b, 10, 2, "log", "'data':{'x':1},'step':0");
+		add(&b, 12, 1, "finish", "'exit_code':1");
+		ck_assert_int_eq(b.plan.exit_code, 1);
+		add(&b, 20, 4, "run", "'project':'p'");
+		add(&b, 20, 5, "run", "'project':'p'");
+		ck_assert(!b.plan.has_exit_code && b.plan.exit_code == 0);
+		add(&b, 70, 2, "gone", ""); /* its last word was before 4 and 5 came */
+		ck_assert(!b.plan.has_exit_code);
+		add(&b, 75, 4, "log", "'data':{'x':1},'step':1");
+		add(&b, 80, 5, "log", "'data':{'x':1},'step':1");
+		add(&b, 81, 3, "config", "'data':{'a':1}"); /* 3 was alive after they came */
+		add(&b, 150, 3, "gone", "");
+		ck_assert_int_eq(b.plan.exit_code, EXIT_KILLED);
+		add(&b, 160, 4, "run", "'project':'p'"); /* it was there: nobody new */
+		ck_assert_int_eq(b.plan.exit_code, EXIT_KILLED);
+		add(&b, 170, 6, "run", "'project':'p'");
+		for (int64_t p = 4; p <= 6; p++)
+			add(&b, 180, p, "finish", "");
+		ck_assert(plan_is_over(&b.plan) && b.plan.has_exit_code);
+		ck_assert_int_eq(b.plan.exit_code, 0);
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(only_an_owner_s_machine_that_is_taken_away_is_told)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		add(&b, 0, 1, "run", "'project':'p'");
+		add(&b, 0, 2, "attach", "'project':'p'");
+		add(&b, 1, 2, "preempting", "");
+		ck_assert(!b.plan.preempting);
+		add(&b, 2, 1, "preempting", "");
+		ck_assert(b.plan.preempting);
+		add(&b, 3, 1, "finish", "'exit_code':143");
+		add(&b, 3, 2, "finish", "");
+		ck_assert(b.plan.preempting); /* it is told with the end, if it was not before */
+		add(&b, 4, 3, "run", "'project':'p'");
+		ck_assert(!b.plan.preempting);
+		box_done(&b);
+	}
+}
+END_TEST
+
 START_TEST(a_guest_that_ends_does_not_end_the_run)
 {
 	struct box b;
@@ -1061,6 +1118,8 @@ END_TEST
 
 SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_step,
 	   the_first_exit_code_that_is_not_zero_counts, who_is_gone_after_its_end_changes_nothing,
+	   who_opens_the_run_after_a_death_takes_the_dead_one_s_place,
+	   only_an_owner_s_machine_that_is_taken_away_is_told,
 	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
 	   a_trainer_may_say_the_time_itself,
 	   calls_that_belong_together_are_one_row_if_the_producer_wants_it,

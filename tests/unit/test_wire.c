@@ -181,27 +181,33 @@ START_TEST(a_stream_s_body_holds_what_is_put_in_and_no_more)
 	static const struct {
 		unsigned lines;
 		bool has_summary;
+		bool is_preempting;
 		bool is_complete;
 		const char *body;
 	} cases[] = {
-		{0, false, false, "{}"}, /* a heartbeat */
-		{1, false, false,
+		{0, false, false, false, "{}"}, /* a heartbeat */
+		{1, false, false, false,
 		 "{\"files\":{\"wandb-history.jsonl\":{\"offset\":7,\"content\":[\"{\\\"_step\\\":"
 		 "0}\"]}}}"},
-		{2, false, false,
+		{2, false, false, false,
 		 "{\"files\":{\"wandb-history.jsonl\":{\"offset\":7,\"content\":[\"{\\\"_step\\\":"
 		 "0}\","
 		 "\"{\\\"_step\\\":1}\"]}}}"},
-		{0, true, false,
+		{0, true, false, false,
 		 "{\"files\":{\"wandb-summary.json\":{\"offset\":0,\"content\":[\"{\\\"x\\\":NaN}"
 		 "\"]}}}"},
-		{1, true, true,
+		{1, true, false, true,
 		 "{\"files\":{\"wandb-history.jsonl\":{\"offset\":7,\"content\":[\"{\\\"_step\\\":"
 		 "0}\"]},"
 		 "\"wandb-summary.json\":{\"offset\":0,\"content\":[\"{\\\"x\\\":NaN}\"]}},"
 		 "\"complete\":true,\"exitcode\":137}"},
-		{0, false, true, "{\"complete\":true,\"exitcode\":137}"},
-		{1, false, true,
+		{0, false, true, false, "{\"preempting\":true}"},
+		{0, true, true, true,
+		 "{\"files\":{\"wandb-summary.json\":{\"offset\":0,\"content\":[\"{\\\"x\\\":NaN}"
+		 "\"]}},"
+		 "\"preempting\":true,\"complete\":true,\"exitcode\":137}"},
+		{0, false, false, true, "{\"complete\":true,\"exitcode\":137}"},
+		{1, false, false, true,
 		 "{\"files\":{\"wandb-history.jsonl\":{\"offset\":7,\"content\":[\"{\\\"_step\\\":"
 		 "0}\"]}},"
 		 "\"complete\":true,\"exitcode\":137}"},
@@ -219,6 +225,8 @@ START_TEST(a_stream_s_body_holds_what_is_put_in_and_no_more)
 		}
 		if (cases[i].has_summary)
 			wire_stream_summary(&s, SPAN_LITERAL("{\"x\":NaN}"));
+		if (cases[i].is_preempting)
+			wire_stream_preempting(&s);
 		if (cases[i].is_complete)
 			wire_stream_complete(&s, 137);
 		wire_stream_end(&s);

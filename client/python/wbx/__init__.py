@@ -20,7 +20,7 @@ from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, Usag
 from ._values import Histogram, Table
 
 __all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Stopped", "Summary", "Table", "UsageError", "alert", "attach", "config", "define_metric",
-           "finish", "flush", "init", "log", "run", "summary"]
+           "finish", "flush", "init", "log", "mark_preempting", "run", "summary"]
 
 run: Run | None = None
 config: Any = None
@@ -141,6 +141,11 @@ def define_metric(name: str, **options: Any) -> Metric:
 def alert(title: str, text: str, level: str | AlertLevel | None = None, wait_duration: Any = None) -> None:
     """Run.alert of the open run."""
     _open("alert").alert(title, text, level, wait_duration)
+
+
+def mark_preempting() -> None:
+    """Run.mark_preempting of the open run."""
+    _open("mark_preempting").mark_preempting()
 
 
 def flush(timeout: float = 10.0) -> bool:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import platform
+import signal
 import sys
 import threading
 from typing import Any, Iterable, Iterator, Mapping
@@ -189,6 +190,7 @@ class Run:
         self._native = native
         self._step = 0
         self._finished = False
+        self._pid = os.getpid()
         self._attached = attached
         self._raise_on_stop = raise_on_stop
         self._autoresume = autoresume
@@ -386,8 +388,13 @@ class Run:
         """Waits until everything logged before is on the daemon's disk; False when it took longer."""
         return self._client.flush(int(timeout * 1000)) == 0
 
+    def mark_preempting(self) -> None:
+        """This process is about to be stopped, to go on later or elsewhere: W&B is told at once, and sent what there is. For a
+        handler of the signal that says so (SIGTERM); the process then ends as it likes."""
+        _look(self._native.mark_preempting(), "mark_preempting()")
+
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
-        """This process logs no more to the run. Returns when that is on the daemon's disk, or after two seconds; what W&B
+        """This process logs no more to the run. What is open at the end of the process is finished then, with its exit status. Returns when that is on the daemon's disk, or after two seconds; what W&B
         does not have yet is sent by the daemon. May be called twice."""
         self._finish(exit_code or 0, at_exit=False, quiet=bool(quiet))
 
@@ -453,7 +460,6 @@ class Metric:
 _lock = threading.RLock()  # a signal handler may log or finish; nobody else's code runs under it
 _client: Any = None
 _open_runs: list[Run] = []
-_exit_code = 0
 
 
 def _new_lock() -> None:
@@ -482,12 +488,12 @@ def client() -> Any:
     with _lock:
         if _client is None:
             _client = _native.Client(daemon=_daemon_beside_python(), rank=_env_int("RANK") or 0, world=_env_int("WORLD_SIZE") or 0)
-            _watch_exit()
         return _client
 
 
 def remember(run: Run) -> None:
     _open_runs.append(run)
+    _watch_worker()
 
 
 def tell_begin(run: Run) -> None:
@@ -504,30 +510,42 @@ def _forget(run: Run) -> None:
         _open_runs.remove(run)
 
 
-def _watch_exit() -> None:
-    """Notes an uncaught exception or sys.exit(n), so that the run ends with the code of the process."""
-    before_hook, before_exit = sys.excepthook, sys.exit
-
-    def on_exception(kind: Any, value: Any, trace: Any) -> None:
-        global _exit_code
-        _exit_code = 1
-        before_hook(kind, value, trace)
-
-    def on_exit(code: Any = None) -> Any:
-        global _exit_code
-        _exit_code = code if isinstance(code, int) else 0 if code is None else 1
-        before_exit(code)
-
-    sys.excepthook, sys.exit = on_exception, on_exit
-    pid = os.getpid()
-    atexit.register(_at_exit, pid)
+def _own_runs() -> list[Run]:
+    """Those that this process opened; in a forked child the others are its parent's."""
+    return [run for run in _open_runs if run._pid == os.getpid()]
 
 
-def _at_exit(pid: int) -> None:
-    if os.getpid() != pid:
-        return  # a forked child that ends: the run is its parent's
-    for run in list(_open_runs):
-        run._finish(_exit_code, at_exit=True)
+def _at_exit() -> None:
+    """What is open ends with the process, and with its status, which only the C library gets to know. Ctrl-C is no exit: the
+    interpreter ends itself with the signal."""
+    runs = _own_runs()
+    if runs and isinstance(getattr(sys, "last_value", None), KeyboardInterrupt) and not hasattr(sys, "ps1"):
+        for run in runs:
+            run._finish(128 + signal.SIGINT, at_exit=True)
+    elif runs:
+        _native.finish_at_exit(_client, [run._native for run in runs], FINISH_TIMEOUT_MS, threading.active_count() == 1)
+
+
+def _at_end_of_worker() -> None:
+    """A worker of multiprocessing that was forked calls no exit handlers; this is called while its exception is under way."""
+    error = sys.exc_info()[1]
+    code = getattr(error, "code", 1)  # of a SystemExit
+    for run in _own_runs():
+        run._finish(0 if error is None or code is None else code if isinstance(code, int) else 1, at_exit=True)
+
+
+def _watch_worker() -> None:
+    """Once in every worker of multiprocessing."""
+    global _watched_pid
+    util = sys.modules.get("multiprocessing.util")
+    if util is None or _watched_pid == os.getpid() or sys.modules["multiprocessing"].parent_process() is None:
+        return
+    _watched_pid = os.getpid()
+    util.Finalize(None, _at_end_of_worker, exitpriority=0)
+
+
+_watched_pid = 0
+atexit.register(_at_exit)
 
 
 def python_version() -> str:

@@ -88,11 +88,27 @@ static bool is_row(const struct stored_record *record)
 	       kind_by_name(kind.bytes) == KIND_LOG;
 }
 
-static void note_exit(struct plan *p, int64_t code)
+/* Whoever opens the run after a death takes the dead one's place: elastic trainers start all anew
+ * when one dies, and the daemon hears of the old ones' deaths long after the new ones came. */
+static void note_exit(struct plan *p, int64_t code, int64_t when_us)
 {
-	if (!p->has_exit_code || p->exit_code == 0)
+	if (when_us < p->opened_us)
+		return;
+	if (!p->has_exit_code || p->exit_code == 0) {
 		p->exit_code = code;
+		p->exit_us = when_us;
+	}
 	p->has_exit_code = true;
+}
+
+static void note_opening(struct plan *p, int64_t when_us)
+{
+	if (when_us > p->opened_us)
+		p->opened_us = when_us;
+	if (p->has_exit_code && p->exit_us < p->opened_us) {
+		p->has_exit_code = false;
+		p->exit_code = 0;
+	}
 }
 
 static int join(struct plan *p, const struct stored_record *stored, const struct record *r,
@@ -120,15 +136,17 @@ static int take_run(struct plan *p, const struct stored_record *stored, const st
 	enum plan_resume resume = resume_of(body);
 
 	if (p->has_run && resume == RESUME_NEVER && !rows_has(&p->rows, stored->producer))
-		return rows_join(&p->rows, stored->producer, true); /* it was told; what it logs all
-								       the same is only added */
+		return join(p, stored, r, true); /* it was told; what it logs all the same is only
+						    added */
 	if (!p->has_run)
 		p->resume = resume;
-	if (rows_are_deserted(&p->rows)) {
+	if (rows_are_deserted(&p->rows)) { /* it is opened again: the last word is not spoken */
 		p->is_resumed |= p->has_run;
-		p->has_exit_code = false; /* it is opened again: the last word on its end is not
-					     spoken */
+		p->has_exit_code = p->preempting = false;
+		p->exit_code = 0;
 	}
+	if (!rows_has(&p->rows, stored->producer))
+		note_opening(p, (int64_t)r->time_us);
 	p->has_run = true;
 	if (p->start_us == 0)
 		p->start_us = (int64_t)mp_get_uint(body, "start", r->time_us);
@@ -180,11 +198,13 @@ static int take_end(struct plan *p, const struct stored_record *stored, const st
 		    int64_t fallback)
 {
 	bool is_guest = rows_is_guest(&p->rows, stored->producer);
+	int64_t when_us = r->kind == KIND_GONE ? rows_spoke_us(&p->rows, stored->producer)
+					       : (int64_t)r->time_us;
 
 	if (r->kind == KIND_GONE && !rows_has(&p->rows, stored->producer))
 		return 0; /* it left before: it finished, or this is said twice */
 	if (!is_guest)
-		note_exit(p, mp_get_int(mp_of(r->body), "exit_code", fallback));
+		note_exit(p, mp_get_int(mp_of(r->body), "exit_code", fallback), when_us);
 	p->summary_dirty |= !is_guest; /* the runtime in it */
 	return rows_leave(&p->rows, stored->producer, stored->time_us);
 }
@@ -201,6 +221,7 @@ static int take_kind(struct plan *p, const struct stored_record *stored, const s
 	case KIND_CONFIG: return about_config(&p->about, body);
 	case KIND_TAGS: return about_tags(&p->about, body);
 	case KIND_DEFINE: return take_define(p, r);
+	case KIND_PREEMPTING: p->preempting |= !rows_is_guest(&p->rows, stored->producer); return 0;
 	case KIND_FINISH: return take_end(p, stored, r, 0);
 	case KIND_GONE: return take_end(p, stored, r, EXIT_KILLED);
 	default: return 0; /* no other kind is in this stream */
@@ -226,7 +247,10 @@ static int take_record(struct plan *p, const struct stored_record *record)
 		p->side_records++;
 		p->side_bytes += (int64_t)record->payload.len;
 	}
-	return take_kind(p, record, &r);
+	result = take_kind(p, record, &r);
+	if (r.kind != KIND_GONE) /* the daemon's word, not its own */
+		rows_spoke(&p->rows, record->producer, (int64_t)r.time_us);
+	return result;
 }
 
 static const char too_much[] =
@@ -300,7 +324,7 @@ int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 19);
+	pack_map(out, 22);
 	pack_pair_uint(out, "v", PLAN_VERSION);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
@@ -313,6 +337,9 @@ static void pack_state(const struct plan *p, struct pack *out)
 	pack_pair_bool(out, "summary_dirty", p->summary_dirty);
 	pack_pair_bool(out, "has_exit_code", p->has_exit_code);
 	pack_pair_int(out, "exit_code", p->exit_code);
+	pack_pair_int(out, "exit_us", p->exit_us);
+	pack_pair_int(out, "opened_us", p->opened_us);
+	pack_pair_bool(out, "preempting", p->preempting);
 	pack_pair_int(out, "side_records", p->side_records);
 	pack_pair_int(out, "side_bytes", p->side_bytes);
 	pack_pair_int(out, "asked", p->asked_us);
@@ -430,6 +457,9 @@ static int read_state(struct plan *p, struct mp map)
 	p->summary_dirty = mp_get_bool(map, "summary_dirty", false);
 	p->has_exit_code = mp_get_bool(map, "has_exit_code", false);
 	p->exit_code = mp_get_int(map, "exit_code", 0);
+	p->exit_us = mp_get_int(map, "exit_us", 0); /* these three: an older wbx had none */
+	p->opened_us = mp_get_int(map, "opened_us", 0);
+	p->preempting = mp_get_bool(map, "preempting", false);
 	p->side_records = mp_get_int(map, "side_records", 0);
 	p->side_bytes = mp_get_int(map, "side_bytes", 0);
 	p->asked_us = mp_get_int(map, "asked", 0);

@@ -57,8 +57,11 @@ struct plan {
 	bool has_written; /* they did, and so opened it again */
 	enum plan_resume resume; /* of the first who opened it, until W&B has said how it is */
 	bool summary_dirty;      /* changed and not sent */
+	bool preempting;         /* W&B is to be told that the run's machine will be taken away */
 	bool has_exit_code;
-	int64_t exit_code; /* the first that is not 0 */
+	int64_t exit_code; /* the first that is not 0, since ... */
+	int64_t exit_us;   /* ... when that producer ended, by its own clock */
+	int64_t opened_us; /* when a producer came that opened the run, by its own clock */
 	/* records that are no rows, since the last time that everything was sent */
 	int64_t side_records;
 	int64_t side_bytes;

@@ -98,6 +98,21 @@ bool rows_has(const struct rows *r, int64_t producer)
 	return rows_producer(r, producer) != NULL;
 }
 
+void rows_spoke(struct rows *r, int64_t producer, int64_t call_us)
+{
+	struct row_producer *p = rows_producer(r, producer);
+
+	if (p != NULL && call_us > p->spoke_us)
+		p->spoke_us = call_us;
+}
+
+int64_t rows_spoke_us(const struct rows *r, int64_t producer)
+{
+	const struct row_producer *p = rows_producer(r, producer);
+
+	return p == NULL ? 0 : p->spoke_us;
+}
+
 void rows_merge(struct rows *r, int64_t producer)
 {
 	struct row_producer *p = rows_producer(r, producer);

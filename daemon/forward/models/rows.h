@@ -44,6 +44,7 @@ struct row_producer { /* one that is present */
 	bool in_row;      /* it has logged to the open row `step`, and may go on */
 	int64_t step;
 	int64_t last_us;      /* when it logged last */
+	int64_t spoke_us;     /* when it said anything last, by its own clock */
 	struct parts partial; /* calls without a step whose row may get more */
 	bool merges;          /* `partial` is gathered as gather.h says; else by commit=False */
 	struct gather gather;
@@ -91,6 +92,9 @@ void rows_done(struct rows *r);
 /* is_guest: the producer attached to the run, rather than opened it. One that does both is none. */
 int rows_join(struct rows *r, int64_t producer, bool is_guest);
 bool rows_has(const struct rows *r, int64_t producer); /* it is present */
+/* It said something, by its own clock. Those that are not present are passed over. */
+void rows_spoke(struct rows *r, int64_t producer, int64_t call_us);
+int64_t rows_spoke_us(const struct rows *r, int64_t producer); /* the newest; 0: not present */
 /* From now on the calls without a step of this producer, which is present, are gathered. */
 void rows_merge(struct rows *r, int64_t producer);
 bool rows_merges(const struct rows *r, int64_t producer);

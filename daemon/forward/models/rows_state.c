@@ -41,7 +41,7 @@ static void pack_gathers(struct pack *p, const struct rows *r)
 
 void rows_to_msgpack(const struct rows *r, struct pack *p)
 {
-	pack_map(p, 7);
+	pack_map(p, 8);
 	pack_pair_int(p, "next_step", r->next_step);
 	pack_pair_int(p, "clock", r->clock_us);
 	pack_text(p, "producers");
@@ -70,6 +70,10 @@ void rows_to_msgpack(const struct rows *r, struct pack *p)
 	pack_text(p, "late");
 	pack_free_rows(p, &r->late);
 	pack_gathers(p, r);
+	pack_text(p, "spoke"); /* of each producer, in their order */
+	pack_array(p, r->producer_count);
+	for (size_t i = 0; i < r->producer_count; i++)
+		pack_int(p, r->producers[i].spoke_us);
 }
 
 static int read_int(struct mp *at, int64_t *ret)
@@ -217,6 +221,19 @@ static int read_gathers(struct rows *r, struct mp at)
 	return 0;
 }
 
+static int read_spoke(struct rows *r, struct mp at)
+{
+	uint32_t count;
+
+	if (read_list(&at, 1, &count) < 0 || count != r->producer_count)
+		return -EBADMSG;
+	for (size_t i = 0; i < count; i++) {
+		if (read_int(&at, &r->producers[i].spoke_us) < 0)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
 int rows_from_msgpack(struct rows *ret, struct mp map)
 {
 	struct span producers;
@@ -224,6 +241,7 @@ int rows_from_msgpack(struct rows *ret, struct mp map)
 	struct span implicit;
 	struct span late;
 	struct span gathers;
+	struct span spoke;
 	int e;
 
 	if (mp_find_span(map, "producers", &producers) < 0 ||
@@ -241,5 +259,7 @@ int rows_from_msgpack(struct rows *ret, struct mp map)
 		e = read_free_rows(ret, mp_of(late), &ret->late);
 	if (e == 0 && mp_find_span(map, "gathers", &gathers) == 0) /* an older wbx had none */
 		e = read_gathers(ret, mp_of(gathers));
+	if (e == 0 && mp_find_span(map, "spoke", &spoke) == 0) /* nor of this */
+		e = read_spoke(ret, mp_of(spoke));
 	return e;
 }

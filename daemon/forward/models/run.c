@@ -75,17 +75,19 @@ void run_give_up(struct models_run *r, const char *what, int error)
 
 /* --- what next --- */
 
-static bool every_producer_left(struct models_run *r)
+/* Nobody logs to it any more, or somebody's machine will be taken away. */
+static bool is_urgent(struct models_run *r)
 {
-	int64_t members[3] = {0};
+	int64_t members[MEMBER_STATES] = {0};
 
-	return reader_members(r->host->reader, r->id, members) == 0 && members[MEMBER_PRESENT] == 0;
+	return reader_members(r->host->reader, r->id, members) == 0 &&
+	       (members[MEMBER_PRESENT] == 0 || members[MEMBER_PREEMPTING] > 0);
 }
 
 /* Something waits for a request, but alerts. */
 static bool has_news(const struct models_run *r)
 {
-	return r->plan->about.dirty != 0 || r->plan->summary_dirty ||
+	return r->plan->about.dirty != 0 || r->plan->summary_dirty || r->plan->preempting ||
 	       r->plan->next_offset > r->info->done_offset || side_has_lines(r->side);
 }
 
@@ -195,8 +197,6 @@ static bool settle(struct models_run *r, bool ends, bool is_over)
 	return r->work != WORK_IDLE;
 }
 
-/* Requests go out at once in the beginning and at the end, after a failure when its wait is over,
- * and on demand; else at intervals. */
 static uint64_t interval_ms(const struct models_run *r)
 {
 	uint64_t ms = r->host->interval_ms;
@@ -205,6 +205,8 @@ static uint64_t interval_ms(const struct models_run *r)
 										: ms;
 }
 
+/* Requests go out at once in the beginning and at the end, when there will be no later, after a
+ * failure when its wait is over, and on demand; else at intervals. */
 static bool is_time(struct models_run *r, bool has_more, uint64_t now_ms)
 {
 	if (r->posted_ms == 0 || r->wants_flush || r->attempt > 0 || r->parts_max != 0 ||
@@ -212,7 +214,7 @@ static bool is_time(struct models_run *r, bool has_more, uint64_t now_ms)
 		return true;
 	if (r->planned_bytes >= run_body_target(r))
 		return true;
-	return (has_more || is_dirty(r)) && every_producer_left(r);
+	return (has_more || is_dirty(r)) && is_urgent(r);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

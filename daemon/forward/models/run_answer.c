@@ -218,8 +218,8 @@ static void confirm(struct models_run *r)
 {
 	const struct request *q = &r->request;
 	struct plan *p = r->plan;
-	bool is_all =
-		p->about.dirty == 0 && !p->summary_dirty && r->info->done_offset == p->next_offset;
+	bool is_all = p->about.dirty == 0 && !p->summary_dirty && !p->preempting &&
+		      r->info->done_offset == p->next_offset;
 	int64_t oldest = rows_oldest_lsn(&p->rows);
 	struct change c = {
 		.kind = CHANGE_CONFIRM,
@@ -303,6 +303,8 @@ static void stream_is_taken(struct models_run *r)
 		r->plan->summary_dirty = false;
 		run_forget_about(r);
 	}
+	if (q->is_preempting)
+		r->plan->preempting = false;
 	run_side_sent(r);
 	if (r->parts_max != 0 && r->info->done_offset == r->plan->next_offset &&
 	    !side_has_lines(r->side))

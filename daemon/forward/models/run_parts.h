@@ -46,6 +46,7 @@ struct request {
 	size_t text_bytes;
 	int64_t side[SIDE_FILES]; /* lines beside the history */
 	bool has_summary;
+	bool is_preempting;
 	bool is_complete;
 };
 

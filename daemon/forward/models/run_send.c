@@ -120,6 +120,9 @@ static int stream_body(struct models_run *r, struct buf *body)
 		e = add_summary(r, &stream);
 	if (e == 0)
 		e = run_side_body(r, &stream, &is_all_side);
+	q->is_preempting = r->plan->preempting && r->parts_max == 0;
+	if (q->is_preempting)
+		wire_stream_preempting(&stream);
 	q->is_complete = is_all && is_all_side && is_last &&
 			 (r->parts_max == 0 || request_parts(q) < r->parts_max);
 	if (q->is_complete)

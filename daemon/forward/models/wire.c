@@ -311,6 +311,13 @@ void wire_stream_summary(struct wire_stream *s, struct span summary)
 	close_file(s);
 }
 
+void wire_stream_preempting(struct wire_stream *s)
+{
+	close_files(s);
+	json_put_key_text(&s->json, "preempting");
+	json_put_bool(&s->json, true);
+}
+
 void wire_stream_complete(struct wire_stream *s, int64_t exit_code)
 {
 	close_files(s);

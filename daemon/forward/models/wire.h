@@ -56,6 +56,7 @@ void wire_stream_line(struct wire_stream *s, int64_t offset, struct span line);
 void wire_stream_file(struct wire_stream *s, const char *file, int64_t offset);
 void wire_stream_add(struct wire_stream *s, struct span line);
 void wire_stream_summary(struct wire_stream *s, struct span summary);
+void wire_stream_preempting(struct wire_stream *s);
 void wire_stream_complete(struct wire_stream *s, int64_t exit_code);
 void wire_stream_end(struct wire_stream *s);
 
