@@ -42,6 +42,20 @@ int reader_record(struct reader *r, int64_t lsn, reader_on_record on_record, voi
 	return lsn < 1 || lsn > r->count ? -ENOENT : on_record(arg, &r->records[lsn - 1]);
 }
 
+int reader_records(struct reader *r, int64_t stream, int64_t after, unsigned max,
+		   reader_on_record on_record, void *arg, unsigned *ret_count)
+{
+	int result = 0;
+
+	(void)stream;
+	*ret_count = 0;
+	for (int64_t lsn = after + 1; result == 0 && lsn <= r->count && *ret_count < max; lsn++) {
+		(*ret_count)++;
+		result = on_record(arg, &r->records[lsn - 1]);
+	}
+	return result;
+}
+
 int reader_blob_size(struct reader *r, struct span digest, int64_t *ret)
 {
 	(void)r;

@@ -7,7 +7,7 @@ from typing import Any
 from client import Client, greeted, now_us
 from ctl import Ctl
 from daemon import Daemon
-from delivery import sending
+from delivery import requests_of, sending
 from process import FORK_IS_SAFE, Process
 from tap import Box, main, test, until
 from trainer import trainer
@@ -39,9 +39,9 @@ ENDS: dict[str, tuple[str, int, int]] = {
     "abort": ("run.flush(30); os.abort()", -signal.SIGABRT, 137),
 }
 FORKING_ENDS: dict[str, tuple[str, int, int]] = {
-    "child-fails": ("run.flush(30)\nif (child := os.fork()) == 0: run.log({'child': 1}); sys.exit(9)\nos.waitpid(child, 0)", 0, 0),
-    "child-killed": ("run.flush(30)\nif (child := os.fork()) == 0: run.log({'child': 1}); run.flush(30); os.kill(os.getpid(), 9)\nos.waitpid(child, 0)", 0, 0),
-    "worker-fails": ("import multiprocessing as mp; run.flush(30)\n"
+    "child-fails": ("if (child := os.fork()) == 0: run.log({'child': 1}); sys.exit(9)\nos.waitpid(child, 0)", 0, 0),
+    "child-killed": ("if (child := os.fork()) == 0: run.log({'child': 1}); run.flush(30); os.kill(os.getpid(), 9)\nos.waitpid(child, 0)", 0, 0),
+    "worker-fails": ("import multiprocessing as mp\n"
                      "def work(): run.log({'child': 1}); run.flush(30); sys.exit(9)\n"
                      "w = mp.get_context('fork').Process(target=work); w.start(); w.join(); sys.exit(w.exitcode - 7)", 2, 2),
 }
@@ -253,6 +253,47 @@ def a_run_that_failed_and_is_opened_again_may_end_well(box: Box) -> None:
     second.finish()
     assert exit_codes(fake, ["r"]) == {"r": 0}
     assert [r["_step"] for r in fake.rows("r")] == [0, 1]
+    fake.check()
+
+
+# -- those who attached are quicker than the one who opens the run
+
+
+@test
+def who_attaches_before_the_run_is_opened_waits_for_that(box: Box) -> None:
+    fake, daemon = sending(box)
+    ctl = Ctl(daemon)
+    with greeted(daemon.socket) as guest:
+        guest.send("attach", run="r", t=now_us(), project="p")
+        guest.send("log", run="r", t=now_us(), data={"guest": 1})
+        guest.flush()
+        until(lambda: requests_of(fake, "status", "r"), "W&B is asked for the run")
+        for i in range(2, 1200):  # more than are looked at in one go
+            guest.send("log", run="r", t=now_us(), data={"guest": i})
+        guest.flush()
+        assert not ctl.run_state("r").get("parked")
+        with greeted(daemon.socket) as owner:
+            owner.open_run("r", name="opened late")
+            owner.log("r")
+            owner.finish("r")
+        assert len(fake.await_rows("r", 1200)) == 1200
+        guest.finish("r")
+    assert exit_codes(fake, ["r"]) == {"r": 0}
+    assert fake.run("r")["displayName"] == "opened late"
+    fake.check()
+
+
+@test
+def a_run_that_nobody_opened_waits_for_a_person_when_those_who_attached_have_gone(box: Box) -> None:
+    fake, daemon = sending(box)
+    ctl = Ctl(daemon)
+    with greeted(daemon.socket) as guest:
+        guest.send("attach", run="r", t=now_us(), project="p")
+        guest.send("log", run="r", t=now_us(), data={"guest": 1})
+        guest.flush()
+        until(lambda: requests_of(fake, "status", "r"), "W&B is asked for the run")
+        guest.finish("r")
+    assert "nobody here has opened it" in ctl.await_parked("r")
     fake.check()
 
 

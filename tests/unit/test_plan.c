@@ -50,6 +50,20 @@ int reader_record(struct reader *r, int64_t lsn, reader_on_record on_record, voi
 	return lsn > r->count ? -ENOENT : on_record(arg, &r->records[lsn]);
 }
 
+int reader_records(struct reader *r, int64_t stream, int64_t after, unsigned max,
+		   reader_on_record on_record, void *arg, unsigned *ret_count)
+{
+	int result = 0;
+
+	ck_assert_int_eq(stream, stream_of(RUN, CLASS_METRICS));
+	*ret_count = 0;
+	for (int64_t lsn = after + 1; result == 0 && lsn <= r->count && *ret_count < max; lsn++) {
+		(*ret_count)++;
+		result = on_record(arg, &r->records[lsn]);
+	}
+	return result;
+}
+
 int reader_blob_size(struct reader *r, struct span digest, int64_t *ret)
 {
 	(void)r;
@@ -337,6 +351,43 @@ START_TEST(only_an_owner_s_machine_that_is_taken_away_is_told)
 		ck_assert(!b.plan.preempting);
 		box_done(&b);
 	}
+}
+END_TEST
+
+START_TEST(who_opens_the_run_behind_those_who_attached_is_found)
+{
+	struct box b;
+	const struct stored_record *log;
+	int64_t after;
+	bool more;
+
+	box_init(&b);
+	b.plan.may_write = false;
+	add(&b, 0, 2, "attach", "'project':'p'");
+	log = store(&b, 1, 2, "log", "'data':{'x':1}");
+	take(&b, log);
+	ck_assert_int_eq((int)b.outcome, (int)PLAN_STOP);
+	after = b.plan.cursor;
+	ck_assert_int_eq(plan_find_opening(&b.plan, b.reader, 10, &after, &more), 0);
+	ck_assert(!more && !b.plan.has_run);
+	ck_assert_int_eq(after, log->lsn);
+	(void)store(&b, 2, 2, "log", "'data':{'x':2}");
+	(void)store(&b, 3, 1, "run", "'project':'p','name':'n'");
+	ck_assert_int_eq(plan_find_opening(&b.plan, b.reader, 1, &after, &more), 0);
+	ck_assert(more);
+	ck_assert_int_eq(plan_find_opening(&b.plan, b.reader, 1, &after, &more), 1);
+	ck_assert(b.plan.has_run);
+	ck_assert_str_eq(b.plan.about.texts[ABOUT_NAME], "n");
+	ck_assert_int_eq(b.plan.cursor, 1); /* none of it is planned */
+	b.plan.may_write = true;
+	for (int64_t lsn = 2; lsn <= 4; lsn++)
+		take(&b, &b.reader->records[lsn]);
+	add(&b, 4, 1, "finish", "");
+	add(&b, 4, 2, "finish", "");
+	ck_assert(plan_is_over(&b.plan) && b.plan.has_exit_code);
+	SAID("0 {\"x\":1,\"_timestamp\":1700000001,\"_runtime\":1,\"_step\":0}\n"
+	     "1 {\"x\":2,\"_timestamp\":1700000002,\"_runtime\":2,\"_step\":1}\n");
+	box_done(&b);
 }
 END_TEST
 
@@ -1120,6 +1171,7 @@ SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_st
 	   the_first_exit_code_that_is_not_zero_counts, who_is_gone_after_its_end_changes_nothing,
 	   who_opens_the_run_after_a_death_takes_the_dead_one_s_place,
 	   only_an_owner_s_machine_that_is_taken_away_is_told,
+	   who_opens_the_run_behind_those_who_attached_is_found,
 	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
 	   a_trainer_may_say_the_time_itself,
 	   calls_that_belong_together_are_one_row_if_the_producer_wants_it,

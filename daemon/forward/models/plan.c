@@ -253,6 +253,38 @@ static int take_record(struct plan *p, const struct stored_record *record)
 	return result;
 }
 
+struct ahead {
+	struct plan *plan;
+	int64_t *after;
+};
+
+static int on_record_ahead(void *arg, const struct stored_record *stored)
+{
+	const struct ahead *a = arg;
+	struct record r;
+	struct record_fault fault;
+	int result;
+
+	*a->after = stored->lsn;
+	if (record_parse_stored(stored->payload, &r, &fault) < 0 || r.kind != KIND_RUN)
+		return 0;
+	result = take_run(a->plan, stored, &r);
+	return result < 0 ? result : 1;
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): *after is written through a */
+int plan_find_opening(struct plan *p, struct reader *reader, unsigned max, int64_t *after,
+		      bool *ret_more)
+{
+	struct ahead a = {.plan = p, .after = after};
+	unsigned count = 0;
+	int r = reader_records(reader, stream_of(p->run, CLASS_METRICS), *after, max,
+			       on_record_ahead, &a, &count);
+
+	*ret_more = count == max;
+	return r;
+}
+
 static const char too_much[] =
 	"the run has more keys, metrics or writers than wbx takes; the rest is not sent";
 static const char unreadable[] = "what the record holds cannot be read";

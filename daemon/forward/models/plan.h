@@ -108,6 +108,12 @@ enum plan_outcome {
 	PLAN_FULL,  /* commit first */
 	PLAN_TABLE, /* a row names a table that is not in p->tables: *ret_blob */
 };
+/* Looks for a `run` record among `max` records above *after, which are not planned yet, and takes it in
+ * before its turn: records of those who attached may be stored before those of the one who opened
+ * the run. 1: found; 0: not, *after is the last that was looked at, and *ret_more says whether there
+ * are more; -errno. */
+int plan_find_opening(struct plan *p, struct reader *reader, unsigned max, int64_t *after,
+		      bool *ret_more);
 /* Adds the rows that are ready at now_us to changes. 0 and *ret; -ENOMEM, what the disk says: the
  * plan is of no use any more. */
 int plan_rows(struct plan *p, struct reader *reader, struct changes *changes, int64_t now_us,

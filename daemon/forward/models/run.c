@@ -260,19 +260,23 @@ static bool wants_plan(const struct models_run *r, bool has_more)
 
 /* W&B has the run otherwise than the one who opened it says. Nothing is made of it but when there is
  * something to deliver: then it waits for a person. */
-static void hold_conflict(struct models_run *r, bool has_more)
+static uint64_t hold_conflict(struct models_run *r, bool has_more, uint64_t now_ms)
 {
 	const struct plan *p = r->plan;
 	bool is_guest_s = !p->has_run && is_dirty(r);
+	uint64_t next_ms;
 
+	if (run_awaits_opening(r, now_ms, &next_ms))
+		return next_ms;
 	if (r->is_stopped || !rows_are_empty(&p->rows) || is_guest_s || run_has_side(r)) {
 		if (!run_changes(r))
-			return;
+			return UINT64_MAX;
 		run_park(r, r->conflict);
 		run_commit(r);
 	} else if (plan_is_over(p) && !has_more) {
 		end_quietly(r);
 	}
+	return UINT64_MAX;
 }
 
 /* A report goes with what goes anyway. */
@@ -332,10 +336,8 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	}
 	if (wants_side)
 		return run_side_start(r, !has_more) ? run_send(r, now_ms) : now_ms;
-	if (r->conflict != NULL) {
-		hold_conflict(r, has_more);
-		return UINT64_MAX;
-	}
+	if (r->conflict != NULL)
+		return hold_conflict(r, has_more, now_ms);
 	return act_planned(r, has_more, has_side, now_ms);
 }
 
@@ -445,6 +447,7 @@ void models_run_retry(struct models_run *r)
 	r->info->server_id[0] = '\0'; /* there may be another of that name now */
 	run_forget_about(r);
 	r->conflict = NULL;
+	r->orphan_ms = 0;
 	r->attempt = 0;
 	r->plan->resume = RESUME_ANY; /* a person has looked */
 	r->plan->about.dirty = r->plan->has_run ? ABOUT_ALL : r->plan->about.dirty;
@@ -526,6 +529,7 @@ void models_run_unload(struct models_run *r)
 	r->info = mem_free(r->info);
 	r->has_about = false;
 	r->conflict = NULL;
+	r->orphan_ms = 0;
 	r->is_stopped = false;
 	if (r->work == WORK_PLANNING || r->work == WORK_SIDE)
 		run_to_work(r, WORK_IDLE);

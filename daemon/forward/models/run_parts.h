@@ -90,9 +90,12 @@ struct models_run {
 	struct run_info *info;
 	struct plan *plan;
 	struct side *side;
-	size_t planned_bytes; /* text of the lines that are planned and not confirmed */
-	bool is_stopped;      /* planning: the next row needs a run that W&B knows */
-	bool has_about;       /* `server` and `server_about` are fresh */
+	size_t planned_bytes;   /* text of the lines that are planned and not confirmed */
+	bool is_stopped;        /* planning: the next row needs a run that W&B knows */
+	uint64_t orphan_ms;     /* since when nobody has opened it, here or there; 0: not so */
+	uint64_t orphan_ask_ms; /* when W&B is asked again */
+	int64_t orphan_lsn;     /* nobody has, up to this record */
+	bool has_about;         /* `server` and `server_about` are fresh */
 	struct wire_run server;
 	struct wire_about server_about;
 	int64_t rows_there; /* of the lines that are planned, as REQUEST_ROWS found */
@@ -120,6 +123,9 @@ void run_plan_slice(struct models_run *r);
 bool run_changes(struct models_run *r);
 /* Posts r->changes. */
 void run_commit(struct models_run *r);
+/* Those who log to it only attached, and W&B does not have it. True: somebody may open it yet, or
+ * just has; *ret_ms: when to look again. False: nobody will, r->conflict stands. */
+bool run_awaits_opening(struct models_run *r, uint64_t now_ms, uint64_t *ret_ms);
 
 /* --- run_answer.c --- */
 void run_on_answer(void *arg, struct sink *sink, const struct http_answer *answer);

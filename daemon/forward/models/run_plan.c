@@ -8,7 +8,10 @@
 #include <string.h>
 
 enum {
-	SLICE_RECORDS = 64 /* of a plan, before others get a turn */
+	SLICE_RECORDS = 64, /* of a plan, before others get a turn */
+	ORPHAN_RECORDS = READER_PAGE,
+	ORPHAN_MS = 600 * 1000,
+	ORPHAN_ASK_MS = 30 * 1000,
 };
 
 /* --- reading --- */
@@ -112,6 +115,52 @@ void run_commit(struct models_run *r)
 	}
 	run_to_work(r, WORK_COMMITTING);
 	(void)mailbox_post(r->host->store, &r->changes->mail); /* never full */
+}
+
+/* --- who opens it --- */
+
+/* A forked child attaches to its parent's run, and may be quicker than the parent; judges may be
+ * there before the trainer. */
+static bool may_be_opened(struct models_run *r, uint64_t now_ms)
+{
+	int64_t members[MEMBER_STATES] = {0};
+
+	return now_ms - r->orphan_ms < ORPHAN_MS &&
+	       reader_members(r->host->reader, r->id, members) == 0 &&
+	       members[MEMBER_PRESENT] + members[MEMBER_PREEMPTING] > 0;
+}
+
+bool run_awaits_opening(struct models_run *r, uint64_t now_ms, uint64_t *ret_ms)
+{
+	bool has_more = false;
+	int e = 0;
+
+	if (r->plan->has_run && r->orphan_ms == 0)
+		return false; /* it is another conflict */
+	if (r->orphan_ms == 0) {
+		r->orphan_ms = now_ms;
+		r->orphan_ask_ms = now_ms + ORPHAN_ASK_MS;
+		r->orphan_lsn = r->plan->cursor;
+	}
+	if (!r->plan->has_run)
+		e = plan_find_opening(r->plan, r->host->reader, ORPHAN_RECORDS, &r->orphan_lsn,
+				      &has_more);
+	if (e < 0) {
+		run_give_up(r, "looking for who opened the run", e);
+		*ret_ms = r->not_before_ms;
+		return true;
+	}
+	*ret_ms = has_more ? now_ms : r->orphan_ask_ms;
+	if (!r->plan->has_run && !has_more && !may_be_opened(r, now_ms))
+		return false;
+	if (r->plan->has_run || now_ms >= r->orphan_ask_ms) { /* W&B is asked again */
+		r->conflict = NULL;
+		run_forget_about(r);
+		r->orphan_ms = r->plan->has_run ? 0 : r->orphan_ms;
+		r->orphan_ask_ms = now_ms + ORPHAN_ASK_MS;
+		*ret_ms = now_ms;
+	}
+	return true;
 }
 
 /* --- dead letters that a person wants sent again --- */
