@@ -366,6 +366,10 @@ static uint64_t idle_turn(struct models_run *r, uint64_t now_ms)
 {
 	int e;
 
+	if (r->wants_retry)
+		models_run_retry(r);
+	if (r->work != WORK_IDLE)
+		return UINT64_MAX;
 	if (r->is_parked || r->is_done)
 		return UINT64_MAX;
 	if (r->user->sink->gate != GATE_OPEN || r->user->sink->paused_until_us != 0)
@@ -439,7 +443,8 @@ void models_run_retry(struct models_run *r)
 	r->config = CONFIG_TRUSTED;
 	r->wants_flush = true;
 	r->next_ms = 0;
-	if (r->work != WORK_IDLE || run_load(r) < 0 || !r->is_parked || !run_changes(r))
+	r->wants_retry = r->work != WORK_IDLE; /* the store may just be told that it is parked */
+	if (r->wants_retry || run_load(r) < 0 || !r->is_parked || !run_changes(r))
 		return;
 	changes_add(r->changes, &unpark);
 	r->is_parked = false;

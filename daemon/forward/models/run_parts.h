@@ -58,6 +58,7 @@ struct models_run {
 	enum run_work work;
 	bool is_parked;
 	bool wants_flush;
+	bool wants_retry; /* as soon as it is idle */
 	bool may_have_records;
 	bool is_side_behind;      /* the last plan of those was full */
 	bool may_have_side;       /* records beside the history */
