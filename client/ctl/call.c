@@ -182,8 +182,11 @@ static size_t terminal_columns(void)
 
 int call_init(struct call *c, int argc, char **argv)
 {
-	const struct option_table table = {
-		.options = ctl_options, .count = OPT_COUNT, .on_option = on_option, .arg = c};
+	const struct option_table table = {.options = ctl_options,
+					   .count = OPT_COUNT,
+					   .on_option = on_option,
+					   .arg = c,
+					   .minus_word = "tag"};
 	char error[OPTIONS_ERROR_MAX];
 	size_t count;
 	int r;

@@ -27,6 +27,8 @@ enum {
 	OPT_OLDER_THAN,
 	OPT_ALL_DELIVERED,
 	OPT_YES,
+	OPT_TO,
+	OPT_NOTE,
 	OPT_SOCKET,
 	OPT_STORE,
 	OPT_HELP,
@@ -65,6 +67,9 @@ int backlog_run(struct call *c);
 int runs_run(struct call *c);
 /* url.c */
 int url_run(struct call *c);
+/* tag.c */
+int tag_run(struct call *c);
+int promote_run(struct call *c);
 /* tail.c */
 int tail_run(struct call *c);
 /* export.c */

@@ -95,6 +95,13 @@ static int take_letters(struct reading *in, const char *letters)
 	return 0;
 }
 
+/* "tag RUN -old": a run was named before. */
+static bool takes_minus(const struct option_table *table, const char *first, const char *text)
+{
+	return table->minus_word != NULL && strcmp(first, table->minus_word) == 0 &&
+	       text[1] != '-' && strcmp(text, "-h") != 0;
+}
+
 int options_read(const struct option_table *table, int argc, char **argv, size_t *ret_words,
 		 char ret_error[OPTIONS_ERROR_MAX])
 {
@@ -107,7 +114,8 @@ int options_read(const struct option_table *table, int argc, char **argv, size_t
 		char *text = argv[in.at];
 		int r = 0;
 
-		if (ended || text[0] != '-' || text[1] == '\0')
+		if (ended || text[0] != '-' || text[1] == '\0' ||
+		    (words > 1 && takes_minus(table, argv[0], text)))
 			argv[words++] = text;
 		else if (strcmp(text, "--") == 0)
 			ended = true;

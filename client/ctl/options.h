@@ -32,6 +32,7 @@ struct option_table {
 	size_t count;
 	options_on_option on_option;
 	void *arg;
+	const char *minus_word; /* behind this first word -x is a word, too; NULL: nowhere */
 };
 
 /* Reads argv[1..argc-1]. The words that are no options move to the front of argv, in their order.

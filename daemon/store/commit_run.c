@@ -36,8 +36,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_MEMBER_PUT] = "INSERT INTO member (producer, name, run, state) VALUES (?1, ?2, ?3, 0) "
 			   "ON CONFLICT (producer, name) DO UPDATE SET state = 0",
 	[SQL_MEMBER_STATE] = "UPDATE member SET state = ?3 WHERE producer = ?1 AND run = ?2",
-	[SQL_RUN_FIND] =
-		"SELECT id FROM run WHERE uid = ?1 AND entity = ?2 AND project = ?3 AND name = ?4",
+	/* by the names that W&B gave it, too; those of the process first */
+	[SQL_RUN_FIND] = "SELECT id FROM run WHERE uid = ?1 AND name = ?4 AND ((entity = ?2 AND "
+			 "project = ?3) OR (server_entity = ?2 AND server_project = ?3)) "
+			 "ORDER BY entity = ?2 AND project = ?3 DESC LIMIT 1",
 	[SQL_RUN_INSERT] = "INSERT INTO run (uid, entity, project, name, created_us) VALUES (?1, "
 			   "?2, ?3, ?4, ?5) RETURNING id",
 	[SQL_RUN_REFUSED] = "UPDATE run SET refused = refused + ?2 WHERE id = ?1",

@@ -117,6 +117,7 @@ static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"NULL, text TEXT NOT NULL, PRIMARY KEY (run, file, line)) WITHOUT ROWID;"
 	"CREATE TABLE side (run INTEGER PRIMARY KEY, state BLOB NOT NULL);"
 	"ALTER TABLE run ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;"
+	"CREATE INDEX run_name ON run (name);"
 	"UPDATE run SET reopened = 1 WHERE state = 4 AND EXISTS "
 	"(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);",
 };

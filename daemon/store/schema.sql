@@ -51,6 +51,7 @@ CREATE TABLE run (
 	UNIQUE (uid, entity, project, name)
 );
 
+CREATE INDEX run_name ON run (name);
 CREATE INDEX run_open ON run (id) WHERE state < 4 OR reopened = 1;
 
 -- The planner's state at the cursor (forward/models/state.h); a table of its own, so that small changes of a run stay small.

@@ -804,7 +804,8 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	commit_logs(&b, 1);
 	commit_output(&b, 3, "never sent by that version");
 	storebox_stop(&b);
-	exec_sql(&b, "DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; ALTER TABLE run "
+	exec_sql(&b, "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE "
+		     "side_line; ALTER TABLE run "
 		     "DROP COLUMN refused; UPDATE run SET "
 		     "state = 4; PRAGMA user_version = 1");
 	ck_assert_int_eq(reader_open(&r, b.dir), -EPROTO);

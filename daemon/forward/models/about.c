@@ -59,6 +59,44 @@ static int take_text(struct about *a, enum about_text which, struct span text)
 	return 0;
 }
 
+static bool is_pattern(struct span tag)
+{
+	return tag.len > 1 && tag.at[tag.len - 1] == '*';
+}
+
+static bool fits(struct span pattern, struct span tag)
+{
+	return is_pattern(pattern) && tag.len >= pattern.len - 1 &&
+	       memcmp(pattern.at, tag.at, pattern.len - 1) == 0;
+}
+
+/* Takes the tag, or all that a pattern fits, out of the tree. */
+static void drop_tag(struct tree *t, struct span tag)
+{
+	struct node *n = tree_child(t, NULL, tag);
+
+	if (n != NULL)
+		tree_remove(t, n);
+	for (n = is_pattern(tag) ? t->first : NULL; n != NULL;) {
+		struct node *next = n->next;
+
+		if (fits(tag, node_key(n)))
+			tree_remove(t, n);
+		n = next;
+	}
+}
+
+bool about_drops_tag(const struct about *a, struct span tag)
+{
+	if (tree_child(&a->no_tags, NULL, tag) != NULL)
+		return true;
+	for (const struct node *n = a->no_tags.first; n != NULL; n = n->next) {
+		if (fits(node_key(n), tag))
+			return true;
+	}
+	return false;
+}
+
 /* Adds each string of the list to one tree and takes it out of the other. */
 static int move_tags(struct tree *to, struct tree *from, struct span list)
 {
@@ -84,9 +122,7 @@ static int move_tags(struct tree *to, struct tree *from, struct span list)
 			r = tree_set(leaf, yes);
 		if (r < 0)
 			return r;
-		leaf = tree_child(from, NULL, tag.bytes);
-		if (leaf != NULL)
-			tree_remove(from, leaf);
+		drop_tag(from, tag.bytes);
 	}
 	return 0;
 }
@@ -96,10 +132,10 @@ int about_tags(struct about *a, struct mp body)
 	struct span list;
 	int r = 0;
 
-	if (mp_find_span(body, "add", &list) == 0)
-		r = move_tags(&a->tags, &a->no_tags, list);
-	if (r == 0 && mp_find_span(body, "remove", &list) == 0)
+	if (mp_find_span(body, "remove", &list) == 0)
 		r = move_tags(&a->no_tags, &a->tags, list);
+	if (r == 0 && mp_find_span(body, "add", &list) == 0)
+		r = move_tags(&a->tags, &a->no_tags, list);
 	a->dirty |= ABOUT_TAGS;
 	return r;
 }
@@ -203,6 +239,8 @@ void about_is_sent(struct about *a, unsigned what)
 	a->dirty &= ~what;
 	if ((what & ABOUT_CONFIG) != 0)
 		tree_clear(&a->no_config);
+	if ((what & ABOUT_TAGS) != 0)
+		tree_clear(&a->no_tags); /* who adds one there later has his reasons */
 }
 
 /* --- as W&B wants it --- */

@@ -48,6 +48,8 @@ void about_config_to_json(const struct about *a, const struct metrics *m,
 			  const struct wire_about *server, struct json *j);
 /* The config as {"key": value, ...}, for people. */
 void about_values_to_json(const struct about *a, const struct wire_about *server, struct json *j);
+/* Is it to go, as far as was said here? */
+bool about_drops_tag(const struct about *a, struct span tag);
 /* W&B has what `what` (bits of enum about_dirt) says. */
 void about_is_sent(struct about *a, unsigned what);
 

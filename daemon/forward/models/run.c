@@ -121,6 +121,16 @@ static bool wants_about(const struct models_run *r)
 	       (p->summary_dirty && (p->has_company || !p->has_run));
 }
 
+/* Tags from outside for a run that is over: it is not opened again for them. (For a key of its config
+ * it is: whether W&B opens it for that is not known.) */
+static bool has_tags_alone(const struct models_run *r)
+{
+	return r->plan->about.dirty == ABOUT_TAGS && !r->plan->summary_dirty &&
+	       r->plan->next_offset == r->info->done_offset && !side_has_lines(r->side) &&
+	       !has_alert(r) && rows_have_no_owner(&r->plan->rows) &&
+	       rows_are_empty(&r->plan->rows);
+}
+
 /* True when r->request says what to ask or tell. A guest that has nothing to add asks nothing. */
 static bool choose_request(struct models_run *r, bool may_complete, uint64_t now_ms)
 {
@@ -128,8 +138,9 @@ static bool choose_request(struct models_run *r, bool may_complete, uint64_t now
 	bool is_new = r->info->state == RUN_NEW;
 
 	r->request = (struct request){.kind = REQUEST_STREAM, .is_complete = may_complete};
-	if (r->info->state == RUN_DONE || (!p->has_run && !r->is_stopped && !is_dirty(r) &&
-					   !may_complete && !(is_new && run_has_side(r))))
+	if ((r->info->state == RUN_DONE && !has_tags_alone(r)) ||
+	    (!p->has_run && !r->is_stopped && !is_dirty(r) && !may_complete &&
+	     !(is_new && run_has_side(r))))
 		return false;
 	if (wants_about(r)) {
 		r->request.kind = REQUEST_STATUS;
@@ -183,7 +194,7 @@ static bool settle(struct models_run *r, bool ends, bool is_over)
 	enum run_state state = r->info->state;
 	bool is_again = is_dirty(r) || !rows_have_no_owner(&r->plan->rows);
 
-	if (state == RUN_DONE && is_again)
+	if (state == RUN_DONE && is_again && !has_tags_alone(r))
 		reopen(r);
 	else if (ends && !is_dirty(r) && (state == RUN_DONE || !says_end(r)))
 		end_quietly(r);

@@ -189,7 +189,7 @@ static void add_tags(struct json *j, const struct wire_upsert *u)
 	for (const struct node *n = u->server == NULL ? NULL : u->server->tags.first; n != NULL;
 	     n = n->next) {
 		if (tree_child(&u->about->tags, NULL, node_key(n)) == NULL &&
-		    tree_child(&u->about->no_tags, NULL, node_key(n)) == NULL)
+		    !about_drops_tag(u->about, node_key(n)))
 			json_put_string(j, node_key(n));
 	}
 	json_close_array(j);
