@@ -13,6 +13,7 @@ enum {
 	RECORD_KEYS_MAX = 1 << 16,     /* map entries in a record, all maps together */
 	KEY_MAX = 1024,                /* bytes of a map key */
 	NAME_MAX_BYTES = 512,          /* run id, project, entity, host ... */
+	TOKEN_MIN = 16,                /* bytes of a run's token; at most NAME_MAX_BYTES */
 	RECORD_BLOBS_MAX = 64,         /* blobs that one record names */
 
 	/* blobs: what does not fit into a record */

@@ -67,12 +67,13 @@ static int join_run(struct wbx *w, struct wbx_run *run)
 	if (run->generation == w->generation)
 		return 0;
 	buf_clear(&w->scratch);
-	at = frame_open(&w->scratch, &p, "attach", w->last_seq + 1, 5);
+	at = frame_open(&w->scratch, &p, "attach", w->last_seq + 1, 6);
 	pack_pair_text(&p, "run", run->id);
 	pack_pair_uint(&p, "t", clock_wall_us());
 	pack_pair_text(&p, "project", run->project);
 	pack_pair_text(&p, "entity", run->entity);
 	pack_pair_bool(&p, "merge_rows", run->merge_rows);
+	pack_pair_text(&p, "token", run->token);
 	r = keep_record(w, at, (struct span){0}, NULL);
 	count_given_up(w, r); /* for the record that it makes way for */
 	if (r == 0)

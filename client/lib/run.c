@@ -49,6 +49,7 @@ static void run_free(struct wbx_run *run)
 	(void)mem_free(run->project);
 	(void)mem_free(run->entity);
 	(void)mem_free(run->label);
+	(void)mem_free(run->token);
 	(void)mem_free(run);
 	(void)mem_free(run); /* nobody has told it anything yet */
 }
@@ -72,8 +73,9 @@ static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_r
 	run->project = mem_strdup(o->project);
 	run->entity = mem_strdup(o->entity != NULL ? o->entity : "");
 	run->label = o->label != NULL ? mem_strdup(o->label) : NULL;
+	run->token = o->token != NULL ? mem_strdup(o->token) : NULL;
 	if (run->id == NULL || run->project == NULL || run->entity == NULL ||
-	    (o->label != NULL && run->label == NULL)) {
+	    (o->label != NULL && run->label == NULL) || (o->token != NULL && run->token == NULL)) {
 		run_free(run);
 		return -ENOMEM;
 	}
@@ -96,6 +98,8 @@ static int check_options(const struct wbx_run_options *o)
 	    !name_fits(o->name) || !name_fits(o->group) || !name_fits(o->job_type) ||
 	    !name_fits(o->label))
 		return -EMSGSIZE;
+	if (o->token != NULL && (strlen(o->token) < TOKEN_MIN || !name_fits(o->token)))
+		return -EINVAL;
 	return o->config == NULL ? 0 : check_config(o->config);
 }
 
@@ -111,7 +115,7 @@ static void keep_run(struct wbx *w, struct wbx_run *run)
 static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_options *o)
 {
 	struct emit e;
-	int r = emit_begin(&e, w, run, "run", 13);
+	int r = emit_begin(&e, w, run, "run", 14);
 
 	if (r < 0)
 		return r;
@@ -128,6 +132,7 @@ static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_opt
 	pack_pair_text(&e.p, "sdk", "wbx " WBX_VERSION);
 	pack_pair_bool(&e.p, "merge_rows", run->merge_rows);
 	pack_pair_uint(&e.p, "start", clock_wall_us());
+	pack_pair_text(&e.p, "token", run->token);
 	return emit_end(&e, (struct span){0}, NULL);
 }
 
@@ -181,11 +186,12 @@ int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_
 	assert(run != NULL);
 	run->generation = w->generation;
 	run->attached = true;
-	r = emit_begin(&e, w, run, "attach", 3);
+	r = emit_begin(&e, w, run, "attach", 4);
 	if (r == 0) {
 		pack_pair_text(&e.p, "project", run->project);
 		pack_pair_text(&e.p, "entity", run->entity);
 		pack_pair_bool(&e.p, "merge_rows", run->merge_rows);
+		pack_pair_text(&e.p, "token", run->token);
 		r = emit_end(&e, (struct span){0}, NULL);
 	}
 	if (r < 0) {

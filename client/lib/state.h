@@ -81,6 +81,7 @@ struct wbx_run {
 	char *project;
 	char *entity; /* "" when none was given */
 	char *label;  /* NULL: none */
+	char *token;  /* NULL: none */
 	bool merge_rows;
 	uint64_t generation; /* of w that opened it: a forked child has to attach first */
 	bool finished;

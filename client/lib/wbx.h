@@ -98,11 +98,14 @@ struct wbx_run_options {
 	/* Calls of this process without a step that belong together are one row: for trainers that
 	 * log one value a call. libwbx(3) says which do. */
 	bool merge_rows;
+	const char
+		*token; /* 16 to 512 bytes that nobody guesses; NULL: none. wbx_run(): who knows it
+			      may join, whatever user he is; wbx_attach(): to join another user's */
 };
 /* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. A config for which
  * there is no room or memory any more is counted as given up, or some of its keys; the run is open. */
 WBX_API int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
-/* Joins a run that another process opened, to add to it. Only project, entity, id and merge_rows
+/* Joins a run that another process opened, to add to it. Only project, entity, id, token and merge_rows
  * count. */
 WBX_API int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret);
 WBX_API const char *wbx_run_id(const struct wbx_run *run);

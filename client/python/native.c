@@ -482,7 +482,7 @@ static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 {
 	static char *names[] = {"project",  "entity",     "id",    "name",   "group",
 				"job_type", "notes",      "tags",  "resume", "program",
-				"python",   "merge_rows", "label", NULL};
+				"python",   "merge_rows", "label", "token",  NULL};
 	struct client *self = (struct client *)o;
 	struct wbx_run_options options = {0};
 	struct wbx_run *run = NULL;
@@ -493,11 +493,11 @@ static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 	int r;
 
 	if (!is_open(self) ||
-	    !PyArg_ParseTupleAndKeywords(args, kwargs, "s|zzzzzzOzzzpz", names, &options.project,
+	    !PyArg_ParseTupleAndKeywords(args, kwargs, "s|zzzzzzOzzzpzz", names, &options.project,
 					 &options.entity, &options.id, &options.name,
 					 &options.group, &options.job_type, &options.notes, &tags,
 					 &options.resume, &options.program, &options.python,
-					 &merge_rows, &options.label))
+					 &merge_rows, &options.label, &options.token))
 		return NULL;
 	options.merge_rows = merge_rows != 0;
 	texts = texts_of(tags, &none);

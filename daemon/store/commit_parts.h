@@ -34,9 +34,9 @@ int commit_runs_open(struct commit *c); /* 0, -errno; commit_runs_close() is fin
 void commit_runs_close(struct commit *c);
 void commit_runs_forget(struct commit *c);
 /* Finds the run that the entry belongs to, opens or leaves it when the entry says so, or rejects
- * the entry. 0, -errno. */
-int commit_find_run(struct commit *c, const struct batch *b, struct batch_entry *e,
-		    struct producer *p, int64_t *ret_run);
+ * the entry. A token in it is overwritten: the store keeps its digest. 0, -errno. */
+int commit_find_run(struct commit *c, struct batch *b, struct batch_entry *e, struct producer *p,
+		    int64_t *ret_run);
 
 /* Counts records of the entry's run that will never be stored; without a run, of all runs of its
  * producer. A run that nobody knows is not counted. 0, -errno. */

@@ -7,6 +7,7 @@
 #include "proto/record.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 struct member {
@@ -29,6 +30,8 @@ enum {
 	SQL_RUN_INSERT,
 	SQL_RUN_REFUSED,
 	SQL_RUNS_REFUSED,
+	SQL_TOKEN_PUT,
+	SQL_TOKEN_RUN,
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
@@ -45,6 +48,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN_REFUSED] = "UPDATE run SET refused = refused + ?2 WHERE id = ?1",
 	[SQL_RUNS_REFUSED] = "UPDATE run SET refused = refused + ?2 WHERE id IN (SELECT run FROM "
 			     "member WHERE producer = ?1)",
+	[SQL_TOKEN_PUT] = "INSERT INTO token (run, sha256) VALUES (?1, ?2) ON CONFLICT (run) DO "
+			  "UPDATE SET sha256 = ?2",
+	[SQL_TOKEN_RUN] = "SELECT r.id FROM token t JOIN run r ON r.id = t.run WHERE t.sha256 = ?1 "
+			  "AND r.entity = ?2 AND r.project = ?3 AND r.name = ?4",
 };
 
 /* --- who is in which --- */
@@ -124,40 +131,125 @@ static bool name_is_clean(struct span name)
 	return name.len > 0 && name.len <= NAME_MAX_BYTES && utf8_valid(name);
 }
 
-static int find_or_make_run(struct commit *c, uint32_t uid, struct span entity, struct span project,
-			    struct span name, int64_t *ret, bool *ret_is_new)
+struct run_name {
+	uint32_t uid;
+	struct span entity;
+	struct span project;
+	struct span name;
+};
+
+static void bind_name(sqlite3_stmt *s, const struct run_name *n)
+{
+	db_bind_int(s, 1, n->uid);
+	db_bind_text(s, 2, n->entity);
+	db_bind_text(s, 3, n->project);
+	db_bind_text(s, 4, n->name);
+}
+
+/* The number in the statement's only row. 0, -ENOENT, -errno. */
+static int one_number(sqlite3_stmt *s, int64_t *ret)
+{
+	int r = db_step(s);
+
+	if (r != 1)
+		return r < 0 ? r : -ENOENT;
+	*ret = db_column_int(s, 0);
+	return db_run(s);
+}
+
+static int find_run(struct commit *c, const struct run_name *n, int64_t *ret)
 {
 	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_RUN_FIND);
+
+	bind_name(s, n);
+	return one_number(s, ret);
+}
+
+static int find_or_make_run(struct commit *c, const struct run_name *n, int64_t *ret,
+			    bool *ret_is_new)
+{
+	sqlite3_stmt *s;
+	int r = find_run(c, n, ret);
+
+	*ret_is_new = r == -ENOENT;
+	if (r != -ENOENT)
+		return r;
+	s = db_stmt(&c->own_runs, SQL_RUN_INSERT);
+	bind_name(s, n);
+	db_bind_int(s, 5, (int64_t)clock_wall_us());
+	r = one_number(s, ret);
+	return r == -ENOENT ? -EIO : r;
+}
+
+/* --- tokens --- */
+
+/* The digest of the token; the token itself is overwritten where it stands, so that it is stored
+ * nowhere. */
+static int take_token(struct span token, uint8_t ret_digest[DIGEST_BYTES])
+{
+	if (EVP_Digest(token.at, token.len, ret_digest, NULL, EVP_sha256(), NULL) != 1)
+		return -ENOMEM;
+	memset((uint8_t *)(uintptr_t)token.at, '*', token.len);
+	return 0;
+}
+
+static int put_token(struct commit *c, int64_t run, const uint8_t digest[DIGEST_BYTES])
+{
+	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_TOKEN_PUT);
+
+	db_bind_int(s, 1, run);
+	db_bind_blob(s, 2, (struct span){.at = digest, .len = DIGEST_BYTES});
+	return db_run(s);
+}
+
+/* A run of that name, of whatever user, that has this token; else the asker's own. */
+static int find_by_token(struct commit *c, const struct run_name *n,
+			 const uint8_t digest[DIGEST_BYTES], int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&c->own_runs, SQL_TOKEN_RUN);
 	int r;
 
-	for (int turn = 0; turn < 2; turn++) {
-		db_bind_int(s, 1, uid);
-		db_bind_text(s, 2, entity);
-		db_bind_text(s, 3, project);
-		db_bind_text(s, 4, name);
-		if (turn == 1)
-			db_bind_int(s, 5, (int64_t)clock_wall_us());
-		r = db_step(s);
-		if (r == 1) {
-			*ret = db_column_int(s, 0);
-			*ret_is_new = turn == 1;
-			return db_run(s);
-		}
-		if (r < 0)
-			return r;
-		s = db_stmt(&c->own_runs, SQL_RUN_INSERT);
-	}
-	return -EIO;
+	db_bind_blob(s, 1, (struct span){.at = digest, .len = DIGEST_BYTES});
+	db_bind_text(s, 2, n->entity);
+	db_bind_text(s, 3, n->project);
+	db_bind_text(s, 4, n->name);
+	r = one_number(s, ret);
+	return r == -ENOENT ? find_run(c, n, ret) : r;
+}
+
+/* With a token: `run` gives it to the user's own run, `attach` joins the run that has it. 0, -errno,
+ * -ENOENT: there is no such run to join. */
+static int find_wanted(struct commit *c, struct batch_entry *e, const struct run_name *n,
+		       struct span token, int64_t *ret_run)
+{
+	uint8_t digest[DIGEST_BYTES];
+	int r;
+
+	if (token.len == 0)
+		return find_or_make_run(c, n, ret_run, &e->run_is_new);
+	r = take_token(token, digest);
+	if (r < 0)
+		return r;
+	if (e->kind == KIND_ATTACH)
+		return find_by_token(c, n, digest, ret_run);
+	r = find_or_make_run(c, n, ret_run, &e->run_is_new);
+	return r < 0 ? r : put_token(c, *ret_run, digest);
+}
+
+static bool names_are_clean(const struct run_name *n)
+{
+	return name_is_clean(n->name) && name_is_clean(n->project) &&
+	       (n->entity.len == 0 || name_is_clean(n->entity));
 }
 
 /* `run` and `attach`: opens the run for this producer. The entry is rejected when it may not. */
-static int open_run(struct commit *c, const struct batch *b, struct batch_entry *e,
-		    struct producer *p, int64_t *ret_run)
+static int open_run(struct commit *c, struct batch *b, struct batch_entry *e, struct producer *p,
+		    int64_t *ret_run)
 {
 	struct record record;
 	struct record_fault fault;
-	struct span project;
-	struct span entity;
+	struct run_name name = {.uid = b->peers[e->peer].uid};
+	struct span token;
 	struct member_key key = {.producer = p->id};
 	sqlite3_stmt *s;
 	int64_t before;
@@ -166,14 +258,18 @@ static int open_run(struct commit *c, const struct batch *b, struct batch_entry 
 
 	(void)record_parse(batch_bytes(b, e->at, e->len), &record,
 			   &fault); /* ingest took it, so it parses */
-	project = mp_get_str(mp_of(record.body), "project");
-	entity = mp_get_str(mp_of(record.body), "entity");
-	key.name = record.run;
-	if (!name_is_clean(record.run) || !name_is_clean(project) ||
-	    (entity.len != 0 && !name_is_clean(entity))) {
+	name.project = mp_get_str(mp_of(record.body), "project");
+	name.entity = mp_get_str(mp_of(record.body), "entity");
+	name.name = key.name = record.run;
+	token = mp_get_str(mp_of(record.body), "token");
+	if (!names_are_clean(&name)) {
 		commit_reject(e, "bad_field",
 			      "run id, project and entity must not hold / \\ # ? % : or control "
 			      "characters");
+		return 0;
+	}
+	if (token.len > 0 && (token.len < TOKEN_MIN || token.len > NAME_MAX_BYTES)) {
+		commit_reject(e, "bad_field", "a token has 16 to 512 bytes");
 		return 0;
 	}
 	r = find_member(c, &key, &before);
@@ -184,8 +280,13 @@ static int open_run(struct commit *c, const struct batch *b, struct batch_entry 
 		return 0;
 	}
 	known = r == 0;
-	r = find_or_make_run(c, b->peers[e->peer].uid, entity, project, record.run, ret_run,
-			     &e->run_is_new);
+	r = find_wanted(c, e, &name, token, ret_run);
+	if (r == -ENOENT) {
+		commit_reject(e, "not_yours",
+			      "no run of that name has this token; its owner's process has it "
+			      "(run.token)");
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	if (known && before != *ret_run) {
@@ -212,19 +313,17 @@ static int run_of_stray(struct commit *c, const struct batch *b, struct batch_en
 {
 	struct record record;
 	struct record_fault fault;
-	struct span project;
-	struct span entity;
+	struct run_name name = {.uid = b->peers[e->peer].uid, .name = SPAN_LITERAL("")};
 
 	(void)record_parse(batch_bytes(b, e->at, e->len), &record,
 			   &fault); /* ingest took it, so it parses */
-	project = mp_get_str(mp_of(record.body), "project");
-	entity = mp_get_str(mp_of(record.body), "entity");
-	if (!name_is_clean(project) || (entity.len != 0 && !name_is_clean(entity))) {
+	name.project = mp_get_str(mp_of(record.body), "project");
+	name.entity = mp_get_str(mp_of(record.body), "entity");
+	if (!name_is_clean(name.project) || (name.entity.len != 0 && !name_is_clean(name.entity))) {
 		commit_reject(e, "missing_field", "a call without `run` needs a `project`");
 		return 0;
 	}
-	return find_or_make_run(c, b->peers[e->peer].uid, entity, project, SPAN_LITERAL(""),
-				ret_run, &e->run_is_new);
+	return find_or_make_run(c, &name, ret_run, &e->run_is_new);
 }
 
 static int set_member(struct commit *c, int64_t producer, int64_t run, enum member_state state)
@@ -237,8 +336,8 @@ static int set_member(struct commit *c, int64_t producer, int64_t run, enum memb
 	return db_run(s);
 }
 
-int commit_find_run(struct commit *c, const struct batch *b, struct batch_entry *e,
-		    struct producer *p, int64_t *ret_run)
+int commit_find_run(struct commit *c, struct batch *b, struct batch_entry *e, struct producer *p,
+		    int64_t *ret_run)
 {
 	struct member_key key = {.producer = p->id, .name = batch_bytes(b, e->run_at, e->run_len)};
 	int r;

@@ -119,7 +119,9 @@ static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"ALTER TABLE run ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;"
 	"CREATE INDEX run_name ON run (name);"
 	"UPDATE run SET reopened = 1 WHERE state = 4 AND EXISTS "
-	"(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);",
+	"(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);"
+	"CREATE TABLE token (run INTEGER PRIMARY KEY, sha256 BLOB NOT NULL);"
+	"CREATE INDEX token_sha256 ON token (sha256)",
 };
 
 static int bring_up_to_date(struct db *d, int64_t version)

@@ -84,6 +84,13 @@ CREATE TABLE member (
 ) WITHOUT ROWID;
 CREATE INDEX member_run ON member (run);
 
+-- Who knows a run's token may join it, whatever user he is. The token itself is nowhere.
+CREATE TABLE token (
+	run INTEGER PRIMARY KEY,
+	sha256 BLOB NOT NULL
+);
+CREATE INDEX token_sha256 ON token (sha256);
+
 -- Everything that was taken, as it was sent. Append-only but for retention.
 CREATE TABLE record (
 	lsn INTEGER PRIMARY KEY,

@@ -4,15 +4,19 @@ from __future__ import annotations
 import pwd
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from client import Client, now_us
 from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, some_rows
-from tap import Box, main, test, until
+from process import BUILD, clean_env
+from tap import WAIT_SECONDS, Box, main, test, until
 from users import ALICE, BOB, CAROL, CtlAs, client_as, need_root, shared
-from wandb import KEY, Fake, forwarding, key_file
+from wandb import KEY, Fake, forwarding, key_file, own
 
 ALICE_KEY = "a" * 32 + "0a11ce00"
 BOB_KEY = "b" * 32 + "00b0b000"
@@ -264,6 +268,103 @@ def an_empty_line_shuts_one_user_out(box: Box) -> None:
     log_as(daemon, ALICE, "by-alice")
     fake.await_run("by-alice", "finished")
     assert not fake.run("by-bob")
+
+
+# -- tokens
+
+TOKEN = "0123456789abcdef-not-guessed"
+
+
+def codes(c: Client) -> list[str]:
+    return [r.code for r in c.rejects]
+
+
+@test
+def who_knows_the_token_of_a_run_may_join_it(box: Box) -> None:
+    fake, daemon = sending(box)
+    CtlAs(daemon, ALICE)("key", "set", stdin=ALICE_KEY)
+    with client_as(daemon, ALICE) as a, client_as(daemon, BOB) as b:
+        a.open_run("r", token=TOKEN, entity="alice-home")
+        a.send("log", run="r", t=now_us(), data={"by": "alice"}, step=0)
+        a.flush()
+        b.send("attach", run="r", project="p", entity="alice-home", t=now_us(), token=TOKEN)
+        b.send("log", run="r", t=now_us(), data={"by": "bob"}, step=1)
+        b.finish("r")
+        a.finish("r")
+    until(lambda: (run := fake.run("r", entity="alice-home")) and run["state"] == "finished", "the run is finished")
+    assert [own(row) for row in fake.rows("r", entity="alice-home")] == [{"by": "alice"}, {"by": "bob"}]
+    assert users_of(fake, "r") == {"alice"}, "all of it goes out under the owner's key"
+    assert Ctl(daemon).lines("runs")[0]["run"] == "r" and len(Ctl(daemon).lines("runs")) == 1
+    for path in (p for p in daemon.dir.rglob("*") if p.is_file()):
+        assert TOKEN.encode() not in path.read_bytes(), f"{path} holds the token"
+
+
+@test
+def without_the_token_nobody_joins_the_run_of_another(box: Box) -> None:
+    daemon = shared(box)
+    with client_as(daemon, ALICE) as a, client_as(daemon, BOB) as b:
+        a.open_run("r", token=TOKEN)
+        a.log("r")
+        a.flush()
+        b.send("attach", run="r", project="p", t=now_us(), token="x" * 20)
+        b.log("r")
+        b.flush()
+        assert codes(b) == ["not_yours", "unknown_run"], b.rejects
+        assert b.rejects[0].body["text"] == "no run of that name has this token; its owner's process has it (run.token)"
+        b.send("attach", run="r", project="other", t=now_us(), token=TOKEN)
+        b.send("attach", run="s", project="p", t=now_us(), token=TOKEN)
+        b.send("attach", run="r", project="p", t=now_us(), token="short")
+        b.flush()
+        assert codes(b)[2:] == ["not_yours", "not_yours", "bad_field"], b.rejects
+        b.open_run("r")  # a run of his own that has the same name
+        b.log("r")
+        b.flush()
+        assert len(b.rejects) == 5
+    runs = Ctl(daemon).lines("runs")
+    assert [r["run"] for r in runs] == ["r", "r"], runs
+    alice, bob = CtlAs(daemon, ALICE), CtlAs(daemon, BOB)
+    assert len(alice.lines("runs")) == len(bob.lines("runs")) == 1
+    assert len(alice.lines("tail", "--kind", "log")) == len(bob.lines("tail", "--kind", "log")) == 1
+
+
+@test
+def a_token_is_the_owner_s_to_change(box: Box) -> None:
+    daemon = shared(box)
+    with client_as(daemon, ALICE) as a, client_as(daemon, BOB) as b, client_as(daemon, BOB) as late:
+        a.open_run("r", token=TOKEN)
+        a.flush()
+        b.send("attach", run="r", project="p", t=now_us(), token=TOKEN)
+        b.flush()
+        a.open_run("r", token="another token of 16+")
+        a.flush()
+        late.send("attach", run="r", project="p", t=now_us(), token=TOKEN)
+        late.flush()
+        assert codes(late) == ["not_yours"], late.rejects
+        late.open_run("r", token="another token of 16+")  # his own run: a token of his own does not open hers
+        late.flush()
+        b.log("r")  # who is in, stays in
+        b.flush()
+        assert not b.rejects
+    runs = Ctl(daemon).lines("runs")
+    assert len(runs) == 2, runs
+
+
+@test
+def a_run_is_joined_by_the_python_package_too(box: Box) -> None:
+    fake, daemon = sending(box)
+    with client_as(daemon, ALICE) as a:
+        a.open_run("r", token=TOKEN, entity="wbx-team")
+        a.flush()
+        code = (f"import wbx\nr = wbx.attach('p', 'r', entity='wbx-team', token={TOKEN!r})\nr.log({{'by': 'root'}})\n"
+                "assert r.flush(30)\nr.finish()\nmine = wbx.init(project='p', id='mine', token=True)\n"
+                "assert len(mine.token) == 32\nmine.finish()\n"
+                "try:\n    wbx.init(project='p', token='short')\nexcept wbx.UsageError:\n    print('refused')\n")
+        env = clean_env(HOME=str(box.dir), PYTHONPATH=str(BUILD / "client/python"), WBX_SOCKET=str(daemon.socket))
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        assert done.returncode == 0 and done.stdout.endswith("refused\n"), done
+        a.finish("r")
+    fake.await_run("r", "finished")
+    assert [own(row) for row in fake.rows("r")] == [{"by": "root"}]
 
 
 main()

@@ -804,15 +804,17 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	commit_logs(&b, 1);
 	commit_output(&b, 3, "never sent by that version");
 	storebox_stop(&b);
-	exec_sql(&b, "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE "
-		     "side_line; ALTER TABLE run "
-		     "DROP COLUMN refused; UPDATE run SET "
-		     "state = 4; PRAGMA user_version = 1");
+	exec_sql(&b,
+		 "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
+		 "DROP TABLE token; "
+		 "ALTER TABLE run DROP COLUMN refused; UPDATE run SET state = 4; PRAGMA "
+		 "user_version = 1");
 	ck_assert_int_eq(reader_open(&r, b.dir), -EPROTO);
 	ck_assert_int_eq(storebox_start(&b, error), 0);
 	ck_assert_int_eq(reader_open(&r, b.dir), 0);
 	buf_init(&state, 100);
 	ck_assert_int_eq(reader_waypoint(r, 1, -1, 0, &at, &state), -ENOENT);
+	ck_assert_int_eq(number(&b, "SELECT count(*) FROM token"), 0);
 	buf_done(&state);
 	ck_assert_ptr_null(reader_close(r));
 	ck_assert_int_eq(number(&b, "PRAGMA user_version"), 2);

@@ -35,7 +35,8 @@ def _env_tags() -> list[str] | None:
 def init(project: str | None = None, name: str | None = None, entity: str | None = None, id: str | None = None,
          config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
          job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False,
-         raise_on_stop: bool = False, console: str | None = None, label: str | None = None, **ignored: Any) -> Run:
+         raise_on_stop: bool = False, console: str | None = None, label: str | None = None, token: str | bool | None = None,
+         **ignored: Any) -> Run:
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
     Until it is finished, the run gets what this process prints: console="off" leaves that alone. label stands with this process's output and
@@ -54,6 +55,9 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
 
     ``merge_rows=True`` is for trainers that log one value a call: calls without a step are one row as long as their keys differ and
     each comes within a second of the one before, or says the same value of a step metric (define_metric); ``commit=True`` ends it.
+
+    ``token`` lets other users of the machine join the run, when they know it (attach): a text of 16 bytes or more, or True for one
+    that is made here and stands in ``run.token``.
     """
     current = _run.open_run()
     if current is not None and reinit != "create_new":
@@ -71,14 +75,15 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
         "tags": [str(t) for t in (tags or _env_tags() or [])],
     }
     is_captured = _is_captured(console, ignored.get("settings"))
+    token = _run.check_token(token)
     client = _run.client()
     resume = "auto" if resume is True else resume or env("WANDB_RESUME") or None
     if resume not in (None, "allow", "must", "never", "auto"):
         raise UsageError(f"resume must be allow, must, never or auto, not {resume!r}")
     id = id or env("WANDB_RUN_ID") or (_resume.last_id() if resume == "auto" else None)
     native = client.run(project, id=id, resume=resume, program=sys.argv[0] or None,
-                        python=_run.python_version(), merge_rows=merge_rows, label=label or env("WANDB_X_LABEL"), **values)
-    new = Run(client, native, project=project, attached=False, raise_on_stop=raise_on_stop, autoresume=resume == "auto", **values)
+                        python=_run.python_version(), merge_rows=merge_rows, label=label or env("WANDB_X_LABEL"), token=token, **values)
+    new = Run(client, native, project=project, attached=False, raise_on_stop=raise_on_stop, autoresume=resume == "auto", token=token, **values)
     _run.remember(new)
     if is_captured:
         new._capture_console()
@@ -103,12 +108,14 @@ def _is_captured(console: str | None, settings: Any) -> bool:
     return os.environ.get("WANDB_CONSOLE") != "off"
 
 
-def attach(project: str, id: str, entity: str | None = None, merge_rows: bool = False) -> Run:
-    """Joins a run that another process opened, to add to it. ``merge_rows`` as in init()."""
+def attach(project: str, id: str, entity: str | None = None, merge_rows: bool = False, token: str | None = None) -> Run:
+    """Joins a run that another process opened, to add to it. ``merge_rows`` as in init(). ``token``, which is ``run.token`` of the
+    owner's process, lets join a run of another user of the machine: what is added goes out as the owner's."""
+    token = _run.check_token(token)
     client = _run.client()
-    native = client.attach(project, entity=entity, id=id, merge_rows=merge_rows)
+    native = client.attach(project, entity=entity, id=id, merge_rows=merge_rows, token=token)
     joined = Run(client, native, project=project, entity=entity, name=None, group=None, job_type=None, notes=None, tags=None,
-                 attached=True)
+                 attached=True, token=token)
     _run.remember(joined)
     return joined
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import platform
+import secrets
 import signal
 import sys
 import threading
@@ -180,12 +181,23 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
+def check_token(token: str | bool | None) -> str | None:
+    """A token that was given, or a new one for True."""
+    if token is True:
+        return secrets.token_hex(16)
+    if token in (None, False):
+        return None
+    if not isinstance(token, str) or not 16 <= len(token.encode()) <= 512:
+        raise UsageError("a token is a text of 16 to 512 bytes")
+    return token
+
+
 class Run:
     """What init() returns. Everything here may be called from any thread, and after fork()."""
 
     def __init__(self, client: Any, native: Any, *, project: str, entity: str | None, name: str | None, group: str | None,
                  job_type: str | None, notes: str | None, tags: Iterable[str] | None, attached: bool,
-                 raise_on_stop: bool = False, autoresume: bool = False):
+                 raise_on_stop: bool = False, autoresume: bool = False, token: str | None = None):
         self._client = client
         self._native = native
         self._step = 0
@@ -197,6 +209,7 @@ class Run:
         self._told_to_stop = False
         self._tags = tuple(tags or ())
         self.id: str = native.id
+        self.token = token
         self.project = project
         self.entity = entity or ""
         self.name = name
