@@ -19,6 +19,7 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_DEAD_DROP] = {"dead_drop", WHO_OWN, AT_SENDER, false},
 	[VERB_LATE_LIST] = {"late_list", WHO_OWN, AT_WORKER, true},
 	[VERB_LATE_DROP] = {"late_drop", WHO_OWN, AT_SENDER, false},
+	[VERB_LIMIT] = {"limit", WHO_ADMIN, AT_STORE, false},
 	[VERB_KEY_SET] = {"key_set", WHO_OWN, AT_SENDER, false},
 	[VERB_KEY_CHECK] = {"key_check", WHO_OWN, AT_SENDER, false},
 	[VERB_KEY_FORGET] = {"key_forget", WHO_OWN, AT_SENDER, false},

@@ -21,6 +21,9 @@ enum {
 	OPT_FOR,
 	OPT_STATUS,
 	OPT_ALL,
+	OPT_REQUESTS,
+	OPT_BYTES,
+	OPT_DEFAULT,
 	OPT_CSV,
 	OPT_JSONL,
 	OPT_OUTPUT,
@@ -87,6 +90,8 @@ int flush_run(struct call *c);
 int retry_run(struct call *c);
 int pause_run(struct call *c);
 int unpause_run(struct call *c);
+/* limit.c */
+int limit_run(struct call *c);
 /* dead.c */
 int dead_list_run(struct call *c);
 int dead_show_run(struct call *c);

@@ -142,6 +142,9 @@ static void take_sink(struct mp m, struct sink_facts *s)
 		.http = mp_get_int(m, "http", 0),
 		.spacing_ms = take_count(m, "spacing_ms"),
 		.retry_after_ms = take_count(m, "retry_after_ms"),
+		.requests_per_s = take_real(m, "requests_per_s"),
+		.bytes_per_s = take_real(m, "bytes_per_s"),
+		.limits_are_asked_for = mp_get_bool(m, "limits_are_asked_for", false),
 	};
 	TAKE_TEXT(m, "name", s->name);
 	TAKE_TEXT(m, "user", s->user);

@@ -53,7 +53,10 @@ struct sink_facts {
 	uint64_t spacing_ms;
 	uint64_t retry_after_ms;
 	char error[FACTS_TEXT_MAX];
-	uint64_t dead; /* counted from the groups below */
+	double requests_per_s; /* the limits; 0: none */
+	double bytes_per_s;
+	bool limits_are_asked_for; /* by wbxctl limit */
+	uint64_t dead;             /* counted from the groups below */
 };
 
 /* How much room the store has; the numbers are part of the control protocol. */

@@ -221,6 +221,28 @@ int number_read(const char *text, uint64_t max, uint64_t *ret)
 	return 0;
 }
 
+int bytes_read(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	const char *end;
+	const char *unit;
+	unsigned shift = 0;
+	uint64_t n;
+
+	if (digits_read(text, &end, &n) < 0)
+		return -EINVAL;
+	if (*end != '\0') {
+		unit = strchr(units, *end);
+		if (unit == NULL || end[1] != '\0')
+			return -EINVAL;
+		shift = 10 * ((unsigned)(unit - units) + 1);
+	}
+	if (n > (uint64_t)INT64_MAX >> shift)
+		return -EINVAL;
+	*ret = n << shift;
+	return 0;
+}
+
 int duration_read(const char *text, uint64_t *ret_ms)
 {
 	static const char units[] = "smhd";

@@ -27,5 +27,7 @@ struct word word_stamp(uint64_t wall_us);
 
 /* "30m", "90", "2h": 0 and *ret_ms; -EINVAL. Units s, m, h, d; without one, seconds. */
 int duration_read(const char *text, uint64_t *ret_ms);
+/* "4096", "512K", "2M", "1G", powers of 1024: 0 and *ret, or -EINVAL. */
+int bytes_read(const char *text, uint64_t *ret);
 /* Digits only, at most max: 0 and *ret, or -EINVAL. */
 int number_read(const char *text, uint64_t max, uint64_t *ret);

@@ -202,6 +202,9 @@ static void add_sink(struct json *j, const struct facts *f, const struct sink_fa
 		json_pair_text(j, "paused_until", word_stamp((uint64_t)s->paused_until_us).text);
 	else
 		json_pair_null(j, "paused_until");
+	json_pair_real(j, "requests_per_s", s->requests_per_s);
+	json_pair_real(j, "bytes_per_s", s->bytes_per_s);
+	json_pair_bool(j, "limits_are_asked_for", s->limits_are_asked_for);
 	add_last_error(j, s);
 	json_close_object(j);
 }

@@ -142,6 +142,19 @@ static void add_ingest(struct buf *out, const struct ingest_facts *i)
 	add_line(out, "ingest", &line);
 }
 
+void limits_add(struct buf *out, const struct sink_facts *s)
+{
+	outside_add_text(out, s->name);
+	if (s->requests_per_s > 0)
+		(void)buf_printf(out, ": %s requests/s", word_rate(s->requests_per_s).text);
+	else
+		(void)buf_add_text(out, ": no limit of requests"); /* errors stay in out */
+	if (s->bytes_per_s > 0)
+		(void)buf_printf(out, ", %s/s", word_size((uint64_t)s->bytes_per_s).text);
+	else
+		(void)buf_add_text(out, ", no limit of bytes");
+}
+
 static uint64_t last_accepted(const struct facts *f)
 {
 	uint64_t last = 0;
@@ -355,6 +368,20 @@ static void add_sinks(struct buf *out, const struct facts *f)
 	grid_done(&g);
 }
 
+/* Limits that somebody asked for, so that nobody wonders why it is slow. */
+static void add_limits(struct buf *out, const struct facts *f)
+{
+	const struct sink_facts *s = &f->sinks[0];
+	auto_buf struct buf line = {0};
+
+	if (f->sink_count == 0 || !s->limits_are_asked_for)
+		return;
+	buf_init(&line, LINE_MAX_BYTES);
+	limits_add(&line, s);
+	(void)buf_add_text(&line, "; wbxctl limit --default takes that back");
+	add_line(out, "limit", &line);
+}
+
 /* --- runs --- */
 
 static bool is_notable(const struct notable_run *run)
@@ -435,6 +462,7 @@ void screen_add(struct buf *out, const struct facts *f, const struct judgement *
 		add_account(out, f);
 	add_spools(out, f);
 	add_sinks(out, f);
+	add_limits(out, f);
 	add_runs(out, f);
 	add_late(out, f->store.late);
 }

@@ -87,6 +87,12 @@ enum {
 /* What the store and wbxctl call a sink: "models" under the site's key, else "models:1001". */
 void sink_title(enum sink_id id, int64_t uid, char ret[SINK_TITLE_MAX]);
 
+struct sink_limits {
+	double requests_per_s; /* under this key; 0: no limit, as the next */
+	double bytes_per_s;    /* of all keys together */
+	bool are_asked_for;    /* by an operator, not by the settings */
+};
+
 struct sink_board {
 	bool in_use; /* somebody has runs for it */
 	enum sink_mood mood;
@@ -101,7 +107,8 @@ struct sink_board {
 	char last_error[160];    /* of the last failure, words for people */
 	char user[64];           /* whom the key belongs to */
 	char key_tail[8];        /* last four characters of the key */
-	char source[64];         /* where the key was found; may be cut */
+	struct sink_limits limits;
+	char source[64]; /* where the key was found; may be cut */
 };
 
 /* One sink under one key. Added, written and dropped by the sender, read by anybody. */

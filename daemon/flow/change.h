@@ -45,10 +45,17 @@ enum change_kind {
 	CHANGE_SINK_OK,    /* text (sink), time_us, records */
 	/* operators */
 	CHANGE_SINK_PAUSE, /* text (sink), time_us: until then, -1 for good, 0 no more */
+	CHANGE_SINK_LIMIT, /* text (sink), requests_per_s, bytes_per_s: 0 and more, CHANGE_LIMIT_KEEP as it
+			      is, CHANGE_LIMIT_DEFAULT as the settings say */
 	CHANGE_DEAD_DROP,  /* number: id */
 	CHANGE_DEAD_RETRY, /* number: id: its run sends it again */
 	CHANGE_LATE_DROP,  /* run */
 	CHANGE_PRUNE,      /* time_us: what is delivered and was stored before it goes now */
+};
+
+enum {
+	CHANGE_LIMIT_KEEP = -1,
+	CHANGE_LIMIT_DEFAULT = -2
 };
 
 struct change_dead {
@@ -83,6 +90,8 @@ struct change {
 	int64_t time_us;
 	int64_t number;
 	enum side_file file;
+	int64_t requests_per_s;
+	int64_t bytes_per_s;
 	int64_t records;
 	int64_t bytes;
 	int64_t blobs;

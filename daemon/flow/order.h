@@ -13,7 +13,7 @@ enum {
 enum order_kind {
 	ORDER_FLUSH,      /* send now what waits, of one run or of all */
 	ORDER_RETRY,      /* try again now: the wait of a sink (or all) and of parked runs ends */
-	ORDER_SINKS,      /* pauses were changed in the store: look */
+	ORDER_SINKS,      /* pauses or limits were changed in the store: look */
 	ORDER_DEAD_RETRY, /* dead letters, by number or by HTTP status, go back into the queue */
 	ORDER_DEAD_DROP,  /* ... or are given up */
 	ORDER_LATE_DROP,  /* late rows of a run are given up */

@@ -231,8 +231,10 @@ struct sink_info {
 	int64_t paused_until_us; /* 0: not; -1: for good */
 	int64_t last_ok_us;
 	int64_t sent;
+	int64_t requests_per_s; /* 0: no limit, -1: as the settings say; as the next */
+	int64_t bytes_per_s;
 };
-/* Both: all 0 when nothing is known. The total is of all keys: "models", "models:1001" ... */
+/* Both: all 0, and limits -1, when nothing is known. The total is of all keys: "models", "models:1001" ... */
 int reader_sink(struct reader *r, const char *name, struct sink_info *ret);
 int reader_sink_total(struct reader *r, const char *name, struct sink_info *ret);
 

@@ -92,13 +92,13 @@ static void retry(const struct order_context *c, struct order *o)
 	give_back(o, 0);
 }
 
-static void take_pauses(const struct order_context *c, struct order *o)
+static void take_wishes(const struct order_context *c, struct order *o)
 {
 	struct sink_info info;
 	int r = reader_sink(c->reader, sink_name(SINK_MODELS), &info);
 
 	if (r == 0)
-		sinks_pause(c->sinks, info.paused_until_us, clock_mono_ms());
+		sinks_steer(c->sinks, &info, clock_mono_ms());
 	o->count = 1;
 	give_back(o, r);
 }
@@ -431,7 +431,7 @@ void order_carry_out(const struct order_context *c, struct order *o)
 	switch (o->kind) {
 	case ORDER_FLUSH: flush(c, o); return;
 	case ORDER_RETRY: retry(c, o); return;
-	case ORDER_SINKS: take_pauses(c, o); return;
+	case ORDER_SINKS: take_wishes(c, o); return;
 	case ORDER_DEAD_RETRY:
 	case ORDER_DEAD_DROP:
 	case ORDER_LATE_DROP: change_letters(c, o); return;

@@ -236,7 +236,7 @@ static void open_reader(struct sender *s, uint64_t now_ms)
 	s->host.reader = s->reader;
 	s->next_look_ms = 0;
 	if (reader_sink(s->reader, sink_name(SINK_MODELS), &info) == 0)
-		sinks_pause(&s->sinks, info.paused_until_us, now_ms);
+		sinks_steer(&s->sinks, &info, now_ms);
 }
 
 /* Which runs there are, and that those we know may have more. */

@@ -266,14 +266,20 @@ uint64_t sink_turn(struct sink *s, uint64_t now_ms)
 void sink_set(struct sink *s, const struct sink_settings *settings, uint64_t now_ms)
 {
 	s->settings = *settings;
-	/* one request may always go at once */
-	limit_set(&s->requests, settings->requests_per_s,
-		  settings->requests_per_s < 1 ? 1 : settings->requests_per_s, now_ms);
 	sink_look(s, now_ms);
 	if (s->gate == GATE_NO_KEY)
 		sink_show(s, MOOD_NO_KEY, now_ms);
 	if (s->gate == GATE_ASK)
 		sink_retry(s, now_ms);
+}
+
+void sink_limit(struct sink *s, const struct sink_limits *limits, uint64_t now_ms)
+{
+	/* one request may always go at once */
+	limit_set(&s->requests, limits->requests_per_s,
+		  limits->requests_per_s < 1 ? 1 : limits->requests_per_s, now_ms);
+	s->board.limits = *limits;
+	sink_publish(s);
 }
 
 void sink_pause(struct sink *s, int64_t until_us, uint64_t now_ms)

@@ -102,6 +102,7 @@ struct sink *sink_new(enum sink_id id, int64_t uid, struct sink_pool *pool);
 struct sink *sink_free(struct sink *s);
 /* Takes settings, also later; looks for the key anew. */
 void sink_set(struct sink *s, const struct sink_settings *settings, uint64_t now_ms);
+void sink_limit(struct sink *s, const struct sink_limits *limits, uint64_t now_ms);
 void sink_pause(struct sink *s, int64_t until_us, uint64_t now_ms);
 /* An operator says: try now. */
 void sink_retry(struct sink *s, uint64_t now_ms);

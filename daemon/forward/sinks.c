@@ -34,6 +34,34 @@ static struct user *find_user(const struct sinks *s, uint32_t uid)
 	return NULL;
 }
 
+static double bytes_per_s(const struct sinks *s)
+{
+	return s->wishes.bytes_per_s >= 0 ? (double)s->wishes.bytes_per_s : s->bytes_per_s;
+}
+
+/* An operator's limits go before the settings'. */
+static void take_limits(struct sinks *s, struct sink *sink, uint64_t now_ms)
+{
+	const struct sink_limits limits = {
+		.requests_per_s = s->wishes.requests_per_s >= 0 ? (double)s->wishes.requests_per_s
+								: s->settings.requests_per_s,
+		.bytes_per_s = bytes_per_s(s),
+		.are_asked_for = s->wishes.requests_per_s >= 0 || s->wishes.bytes_per_s >= 0,
+	};
+
+	sink_limit(sink, &limits, now_ms);
+}
+
+static void take_all_limits(struct sinks *s, uint64_t now_ms)
+{
+	double piece = bytes_per_s(s) / 4; /* a quarter of a second's */
+
+	limit_set(&s->pool.bytes, bytes_per_s(s), piece < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : piece,
+		  now_ms);
+	for (size_t i = 0; i < s->count; i++)
+		take_limits(s, s->list[i], now_ms);
+}
+
 /* NULL: no memory. */
 static struct sink *add_sink(struct sinks *s, int64_t uid, uint64_t now_ms)
 {
@@ -48,8 +76,9 @@ static struct sink *add_sink(struct sinks *s, int64_t uid, uint64_t now_ms)
 	if (s->settings.base_url == NULL)
 		return sink; /* the site's, before there are settings */
 	sink_set(sink, &s->settings, now_ms);
-	if (s->paused_until_us != 0)
-		sink_pause(sink, s->paused_until_us, now_ms);
+	take_limits(s, sink, now_ms);
+	if (s->wishes.paused_until_us != 0)
+		sink_pause(sink, s->wishes.paused_until_us, now_ms);
 	return sink;
 }
 
@@ -189,23 +218,22 @@ uint64_t sinks_turn(struct sinks *s, uint64_t now_ms)
 
 void sinks_set(struct sinks *s, const struct sinks_settings *settings, uint64_t now_ms)
 {
-	double piece = settings->bytes_per_s / 4; /* a quarter of a second's */
-
 	s->settings = settings->each;
+	s->bytes_per_s = settings->bytes_per_s;
 	s->rules = settings->rules;
-	limit_set(&s->pool.bytes, settings->bytes_per_s,
-		  piece < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : piece, now_ms);
 	for (size_t i = 0; i < s->count; i++)
 		sink_set(s->list[i], &s->settings, now_ms);
+	take_all_limits(s, now_ms);
 	for (size_t i = 0; i < s->user_count; i++)
 		sinks_look(s, s->users[i]->uid, now_ms);
 }
 
-void sinks_pause(struct sinks *s, int64_t until_us, uint64_t now_ms)
+void sinks_steer(struct sinks *s, const struct sink_info *wishes, uint64_t now_ms)
 {
-	s->paused_until_us = until_us;
+	s->wishes = *wishes;
+	take_all_limits(s, now_ms);
 	for (size_t i = 0; i < s->count; i++)
-		sink_pause(s->list[i], until_us, now_ms);
+		sink_pause(s->list[i], wishes->paused_until_us, now_ms);
 }
 
 void sinks_retry(struct sinks *s, uint64_t now_ms)
@@ -216,7 +244,7 @@ void sinks_retry(struct sinks *s, uint64_t now_ms)
 
 int sinks_init(struct sinks *s, const struct sink_pool *pool)
 {
-	*s = (struct sinks){.pool = *pool};
+	*s = (struct sinks){.pool = *pool, .wishes = {.requests_per_s = -1, .bytes_per_s = -1}};
 	return add_sink(s, SINK_SITE, 0) == NULL ? -ENOMEM : 0;
 }
 

@@ -4,6 +4,7 @@
  * freed when nobody does. Sender thread only. */
 #pragma once
 
+#include "daemon/flow/reader.h"
 #include "daemon/flow/user_rules.h"
 #include "daemon/forward/sink.h"
 
@@ -21,7 +22,8 @@ struct sinks {
 	struct sink_pool pool;
 	struct sink_settings settings;
 	const struct user_rules *rules;
-	int64_t paused_until_us;
+	double bytes_per_s;
+	struct sink_info wishes; /* of operators */
 	struct user **users;
 	size_t user_count;
 	size_t user_cap;
@@ -42,7 +44,8 @@ struct sinks_settings {
 };
 /* Takes settings, also later; looks for keys anew. */
 void sinks_set(struct sinks *s, const struct sinks_settings *settings, uint64_t now_ms);
-void sinks_pause(struct sinks *s, int64_t until_us, uint64_t now_ms);
+/* What operators asked for, as the store has it: a pause, and limits in place of those set. */
+void sinks_steer(struct sinks *s, const struct sink_info *wishes, uint64_t now_ms);
 void sinks_retry(struct sinks *s, uint64_t now_ms);
 /* Does what is due. Returns when it wants to be called again. */
 uint64_t sinks_turn(struct sinks *s, uint64_t now_ms);

@@ -372,17 +372,34 @@ static void post_prune(struct asker *a, struct mp args)
 		post_change(a, &change);
 }
 
-static void post_pause(struct asker *a, enum verb verb, struct mp args)
+static int64_t limit_of(struct mp args, const char *key, int64_t absent)
 {
-	struct span sink = mp_get_str(args, "sink");
-	uint64_t for_ms = mp_get_uint(args, "for_ms", 0);
-	struct change change = {.kind = CHANGE_SINK_PAUSE};
+	uint64_t n = mp_get_uint(args, key, UINT64_MAX);
 
-	if (sink_of(sink) < 0) {
+	return n > INT64_MAX ? absent : (int64_t)n;
+}
+
+/* pause, unpause, limit. */
+static void steer_sink(struct asker *a, enum verb verb, struct mp args)
+{
+	uint64_t for_ms = mp_get_uint(args, "for_ms", 0);
+	int64_t absent =
+		mp_get_bool(args, "default", false) ? CHANGE_LIMIT_DEFAULT : CHANGE_LIMIT_KEEP;
+	struct change change = {
+		.kind = verb == VERB_LIMIT ? CHANGE_SINK_LIMIT : CHANGE_SINK_PAUSE,
+		.text = mp_get_str(args, "sink"),
+		.requests_per_s = limit_of(args, "requests_per_s", absent),
+		.bytes_per_s = limit_of(args, "bytes_per_s", absent),
+	};
+
+	if (sink_of(change.text) < 0) {
 		refuse(a, "usage", "the sinks are models, artifacts and weave");
 		return;
 	}
-	change.text = sink;
+	if (verb == VERB_LIMIT && sink_of(change.text) != SINK_MODELS) {
+		refuse(a, "usage", "only the sink models sends, and has limits");
+		return;
+	}
 	if (verb == VERB_PAUSE)
 		change.time_us = for_ms == 0 ? -1 : (int64_t)(clock_wall_us() + for_ms * 1000);
 	post_change(a, &change);
@@ -442,7 +459,7 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 	} else if (verb == VERB_PRUNE) {
 		post_prune(a, args);
 	} else if (info->thread == AT_STORE) {
-		post_pause(a, verb, args);
+		steer_sink(a, verb, args);
 	} else {
 		static const enum order_kind kinds[VERB_COUNT] = {
 			[VERB_FLUSH] = ORDER_FLUSH,           [VERB_RETRY] = ORDER_RETRY,

@@ -113,6 +113,7 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_DEAD_RETRY:
 	case VERB_DEAD_DROP:
 	case VERB_LATE_DROP:
+	case VERB_LIMIT:
 	case VERB_KEY_SET:
 	case VERB_KEY_CHECK:
 	case VERB_KEY_FORGET:

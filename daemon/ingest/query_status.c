@@ -126,7 +126,7 @@ static void pack_sink(struct pack *p, const struct shown_sink *sink, const struc
 {
 	const struct sink_board *board = &sink->board;
 
-	pack_map(p, 22);
+	pack_map(p, 25);
 	pack_pair_text(p, "name", sink_name(sink->id));
 	pack_pair_int(p, "uid", sink->uid);
 	pack_pair_text(p, "user", board->user);
@@ -152,6 +152,9 @@ static void pack_sink(struct pack *p, const struct shown_sink *sink, const struc
 	pack_pair_uint(p, "spacing_ms", board->spacing_ms);
 	pack_pair_uint(p, "retry_after_ms", board->retry_after_ms);
 	pack_pair_text(p, "error", board->last_error);
+	pack_pair_double(p, "requests_per_s", board->limits.requests_per_s);
+	pack_pair_double(p, "bytes_per_s", board->limits.bytes_per_s);
+	pack_pair_bool(p, "limits_are_asked_for", board->limits.are_asked_for);
 }
 
 /* A pause is one for all keys; what was sent is counted for each. */

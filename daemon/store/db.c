@@ -121,7 +121,10 @@ static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"UPDATE run SET reopened = 1 WHERE state = 4 AND EXISTS "
 	"(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);"
 	"CREATE TABLE token (run INTEGER PRIMARY KEY, sha256 BLOB NOT NULL);"
-	"CREATE INDEX token_sha256 ON token (sha256)",
+	"CREATE INDEX token_sha256 ON token (sha256);"
+	"ALTER TABLE sink ADD COLUMN requests_per_s INTEGER; ALTER TABLE sink ADD COLUMN "
+	"bytes_per_s "
+	"INTEGER",
 };
 
 static int bring_up_to_date(struct db *d, int64_t version)

@@ -32,6 +32,7 @@ enum {
 	SQL_DEAD_ADD,
 	SQL_SINK_OK,
 	SQL_SINK_PAUSE,
+	SQL_SINK_LIMIT,
 	SQL_DEAD_DROP,
 	SQL_DEAD_RETRY,
 	SQL_DEAD_KEEP,
@@ -94,6 +95,13 @@ static const char *const texts[SQL_COUNT] = {
 			"ON CONFLICT (name) DO UPDATE SET last_ok_us = ?2, sent = sent + ?3",
 	[SQL_SINK_PAUSE] = "INSERT INTO sink (name, paused_until_us) VALUES (?1, ?2) ON CONFLICT "
 			   "(name) DO UPDATE SET paused_until_us = ?2",
+	[SQL_SINK_LIMIT] =
+		"INSERT INTO sink (name, requests_per_s, bytes_per_s) VALUES (?1, CASE WHEN ?2 >= "
+		"0 "
+		"THEN ?2 END, CASE WHEN ?3 >= 0 THEN ?3 END) ON CONFLICT (name) DO UPDATE SET "
+		"requests_per_s = CASE ?2 WHEN -1 THEN requests_per_s WHEN -2 THEN NULL ELSE ?2 "
+		"END, "
+		"bytes_per_s = CASE ?3 WHEN -1 THEN bytes_per_s WHEN -2 THEN NULL ELSE ?3 END",
 	[SQL_DEAD_DROP] = "DELETE FROM dead WHERE id = ?1",
 	[SQL_DEAD_RETRY] = "UPDATE dead SET retry = 1 WHERE id = ?1",
 	[SQL_DEAD_KEEP] = "UPDATE dead SET retry = 0 WHERE id = ?1",
@@ -371,6 +379,16 @@ static int apply_sink_pause(struct delivery *d, const struct change *c)
 	return db_run(s);
 }
 
+static int apply_sink_limit(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own, SQL_SINK_LIMIT);
+
+	db_bind_text(s, 1, c->text);
+	db_bind_int(s, 2, c->requests_per_s);
+	db_bind_int(s, 3, c->bytes_per_s);
+	return db_run(s);
+}
+
 static int apply_dead_drop(struct delivery *d, const struct change *c)
 {
 	return run_numbers(d, SQL_DEAD_DROP, c->number, 0); /* it may be gone meanwhile */
@@ -404,6 +422,7 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_DEAD_ADD: return apply_dead_add(d, c);
 	case CHANGE_SINK_OK: return apply_sink_ok(d, c);
 	case CHANGE_SINK_PAUSE: return apply_sink_pause(d, c);
+	case CHANGE_SINK_LIMIT: return apply_sink_limit(d, c);
 	case CHANGE_DEAD_RETRY: return apply_dead_retry(d, c);
 	case CHANGE_DEAD_KEEP: return run_numbers(d, SQL_DEAD_KEEP, c->number, 0);
 	case CHANGE_DEAD_DROP: return apply_dead_drop(d, c);

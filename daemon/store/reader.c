@@ -26,11 +26,12 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_TALLIES] = "SELECT coalesce(sum(count) FILTER (WHERE name LIKE 'rejected:%'), 0), "
 			"coalesce(sum(count) FILTER (WHERE name LIKE 'refused:%'), 0), "
 			"coalesce(sum(count) FILTER (WHERE name LIKE 'lost:%'), 0) FROM tally",
-	[SQL_SINK] = "SELECT paused_until_us, last_ok_us, sent FROM sink WHERE name = ?1",
-	[SQL_SINK_TOTAL] =
-		"SELECT coalesce(sum(paused_until_us) FILTER (WHERE name = ?1), 0), "
-		"coalesce(max(last_ok_us), 0), coalesce(sum(sent), 0) FROM sink WHERE name = ?1 OR "
-		"name GLOB ?1 || ':*'",
+	[SQL_SINK] = "SELECT paused_until_us, last_ok_us, sent, coalesce(requests_per_s, -1), "
+		     "coalesce(bytes_per_s, -1) FROM sink WHERE name = ?1",
+	[SQL_SINK_TOTAL] = "SELECT coalesce(sum(paused_until_us) FILTER (WHERE name = ?1), 0), "
+			   "coalesce(max(last_ok_us), 0), coalesce(sum(sent), 0), -1, -1 FROM sink "
+			   "WHERE name = ?1 OR "
+			   "name GLOB ?1 || ':*'",
 };
 
 /* --- life --- */
@@ -151,7 +152,7 @@ static int read_sink(struct reader *r, unsigned sql, const char *name, struct si
 	sqlite3_stmt *s = db_stmt(&r->db, sql);
 	int e;
 
-	*ret = (struct sink_info){0};
+	*ret = (struct sink_info){.requests_per_s = -1, .bytes_per_s = -1};
 	db_bind_text(s, 1, span_of_text(name));
 	e = db_step(s);
 	if (e != 1)
@@ -160,6 +161,8 @@ static int read_sink(struct reader *r, unsigned sql, const char *name, struct si
 		.paused_until_us = db_column_int(s, 0),
 		.last_ok_us = db_column_int(s, 1),
 		.sent = db_column_int(s, 2),
+		.requests_per_s = db_column_int(s, 3),
+		.bytes_per_s = db_column_int(s, 4),
 	};
 	return db_run(s);
 }

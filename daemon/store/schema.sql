@@ -210,10 +210,13 @@ CREATE TABLE dead (
 CREATE INDEX dead_run ON dead (run);
 CREATE INDEX dead_retry ON dead (run) WHERE retry = 1;
 
--- What an operator asked of a sink. paused_until_us: 0 not paused, -1 until unpaused.
+-- What an operator asked of a sink. paused_until_us: 0 not paused, -1 until unpaused. Limits: 0 none, NULL as the settings say.
+-- name: models (site's key), models:1001 (a user's own); what is asked stands with the first and is for all.
 CREATE TABLE sink (
 	name TEXT PRIMARY KEY,
 	paused_until_us INTEGER NOT NULL DEFAULT 0,
 	last_ok_us INTEGER NOT NULL DEFAULT 0,
-	sent INTEGER NOT NULL DEFAULT 0
+	sent INTEGER NOT NULL DEFAULT 0,
+	requests_per_s INTEGER,
+	bytes_per_s INTEGER
 ) WITHOUT ROWID;

@@ -270,6 +270,46 @@ def an_empty_line_shuts_one_user_out(box: Box) -> None:
     assert not fake.run("by-bob")
 
 
+# -- limits
+
+@test
+def limits_are_changed_while_it_runs_and_stay_until_taken_back(box: Box) -> None:
+    fake, daemon = sending(box)
+    root, alice = Ctl(daemon), CtlAs(daemon, ALICE)
+    assert root("limit") == "models: no limit of requests, no limit of bytes (as the settings say)\n"
+    assert "only root" in alice.run("limit", "--bytes-per-s", "1K").err
+    assert alice.run("limit", "--bytes-per-s", "1K").code == NOT_ALLOWED
+    assert root("limit", "--bytes-per-s", "1K", "models") == ("models: no limit of requests, 1 KiB/s (asked for; --default takes that "
+                                                              "back)\n")
+    assert alice("limit").startswith("models: no limit of requests, 1 KiB/s")
+    with client_as(daemon, ALICE) as c:
+        c.open_run("r")
+        c.send("log", run="r", t=now_us(), data={"text": "x" * 300000})
+        c.flush()
+        until(lambda: Ctl(daemon).sink()["in_flight"] > 0, "the row is on its way")
+        daemon.restart()  # a wish outlives it
+        until(lambda: Ctl(daemon).sink()["in_flight"] > 0, "the row is on its way again")
+        [limit] = root.lines("limit")
+        assert limit == {"sink": "models", "requests_per_s": 0, "bytes_per_s": 1024, "limits_are_asked_for": True}, limit
+        assert "limit: models: no limit of requests, 1 KiB/s; wbxctl limit --default takes that back" in root("status")
+        assert fake.rows("r") == [], "at 1 KiB/s the row takes minutes"
+        root("limit", "--requests-per-s", "7")
+        assert root.sink()["requests_per_s"] == 7 and root.sink()["bytes_per_s"] == 1024, "the other one stays"
+        assert "(as the settings say)" in root("limit", "--default")
+        fake.await_rows("r", 1)
+        assert not root.sink()["limits_are_asked_for"]
+
+
+@test
+def limits_that_are_none_are_refused(box: Box) -> None:
+    daemon = shared(box)
+    root = Ctl(daemon)
+    for words in (("--bytes-per-s", "fast"), ("--bytes-per-s", "1KB"), ("--bytes-per-s", "-1"), ("--bytes-per-s", "9999999999T"),
+                  ("--requests-per-s", "1.5"), ("--requests-per-s", "100001"), ("weave",), ("nothing",)):
+        result = root.run("limit", *words)
+        assert result.code == USAGE and not result.out, f"{words}: {result}"
+
+
 # -- tokens
 
 TOKEN = "0123456789abcdef-not-guessed"

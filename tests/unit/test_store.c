@@ -806,7 +806,8 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	storebox_stop(&b);
 	exec_sql(&b,
 		 "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
-		 "DROP TABLE token; "
+		 "DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink DROP "
+		 "COLUMN bytes_per_s; "
 		 "ALTER TABLE run DROP COLUMN refused; UPDATE run SET state = 4; PRAGMA "
 		 "user_version = 1");
 	ck_assert_int_eq(reader_open(&r, b.dir), -EPROTO);
@@ -815,6 +816,7 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	buf_init(&state, 100);
 	ck_assert_int_eq(reader_waypoint(r, 1, -1, 0, &at, &state), -ENOENT);
 	ck_assert_int_eq(number(&b, "SELECT count(*) FROM token"), 0);
+	ck_assert_int_eq(number(&b, "SELECT count(bytes_per_s) FROM sink"), 0);
 	buf_done(&state);
 	ck_assert_ptr_null(reader_close(r));
 	ck_assert_int_eq(number(&b, "PRAGMA user_version"), 2);
