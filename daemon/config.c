@@ -14,6 +14,7 @@
 enum option_type {
 	TYPE_TEXT,
 	TYPE_PATH,     /* absolute; with min 1 there has to be one */
+	TYPE_USERS,    /* users and groups, see config_users.h */
 	TYPE_LEVEL,    /* of the log */
 	TYPE_LOCAL,    /* where to listen: a path, or a port of this machine's loopback */
 	TYPE_URL,      /* of a server */
@@ -47,6 +48,7 @@ static const struct option options[] = {
 	{"daemon.socket_mode", AT(socket_mode), TYPE_MODE, true, 0600, 0777, "0666", "0600"},
 	{"daemon.log_level", AT(log_level), TYPE_LEVEL, false, 0, 0, "info", NULL},
 	{"daemon.admin_group", AT(admin_group), TYPE_TEXT, true, 0, 0, "wbx-admin", ""},
+	{"daemon.allow", AT(allow), TYPE_USERS, true, 0, 0, "", NULL},
 	{"daemon.gone_after", AT(gone_after_ms), TYPE_DURATION, true, 0, DAY_MS, "60s", NULL},
 	{"daemon.idle_exit", AT(idle_exit_ms), TYPE_DURATION, true, 0, 365 * DAY_MS, "0", NULL},
 	{"daemon.metrics", AT(metrics), TYPE_LOCAL, true, 0, 0, "", NULL},
@@ -140,6 +142,7 @@ static const char *expected(enum option_type type)
 	switch (type) {
 	case TYPE_TEXT: return "a text of at most 1023 bytes";
 	case TYPE_PATH: return "an absolute path";
+	case TYPE_USERS: return "users and @groups between commas";
 	case TYPE_LEVEL: return "debug, info, warn or error";
 	case TYPE_LOCAL: return "127.0.0.1:PORT, [::1]:PORT or an absolute path";
 	case TYPE_URL: return "https://... (or http://... for a server on this machine)";
@@ -153,8 +156,8 @@ static const char *expected(enum option_type type)
 
 static bool is_text(enum option_type type)
 {
-	return type == TYPE_TEXT || type == TYPE_PATH || type == TYPE_LEVEL || type == TYPE_LOCAL ||
-	       type == TYPE_URL;
+	return type == TYPE_TEXT || type == TYPE_USERS || type == TYPE_PATH || type == TYPE_LEVEL ||
+	       type == TYPE_LOCAL || type == TYPE_URL;
 }
 
 static bool is_level(const char *value)
@@ -185,11 +188,15 @@ static bool is_local(const char *value)
  */
 static const char *text_fault(const struct option *o, const char *value)
 {
-	static char what[96]; /* main thread only */
+	static char what[96]; /* main thread only, and the next */
+	static struct allow_list allow;
+	const char *why = NULL;
 	bool fits = strlen(value) < CONFIG_TEXT_MAX;
 
 	if (o->type == TYPE_URL && strchr(value, '@') != NULL)
 		return "must not hold a user or a key; that is what models.key_file is for";
+	if (o->type == TYPE_USERS && config_read_allow(&allow, value, &why) < 0)
+		return why;
 	if (o->type == TYPE_PATH)
 		fits = fits && (value[0] == '/' || (value[0] == '\0' && o->min == 0));
 	else if (o->type == TYPE_LEVEL)
@@ -226,6 +233,7 @@ static int take_value(struct config *c, const struct option *o, const char *valu
 	switch (o->type) {
 	case TYPE_TEXT:
 	case TYPE_PATH:
+	case TYPE_USERS:
 	case TYPE_LEVEL:
 	case TYPE_LOCAL:
 	case TYPE_URL: return take_text(o, field, value, ret_error);

@@ -23,6 +23,7 @@ struct config {
 	char spool_dir[CONFIG_TEXT_MAX];
 	char log_level[CONFIG_TEXT_MAX];
 	char admin_group[CONFIG_TEXT_MAX];
+	char allow[CONFIG_TEXT_MAX];
 	char metrics[CONFIG_TEXT_MAX];
 	char metrics_file[CONFIG_TEXT_MAX];
 	int64_t socket_mode;

@@ -1,6 +1,7 @@
 /* wbxd: reads its settings, wires the rooms together, runs the loop. No logic of its own. */
 #include "daemon/base/log.h"
 #include "daemon/config.h"
+#include "daemon/config_users.h"
 #include "daemon/flow/batch.h"
 #include "daemon/flow/worker.h"
 #include "daemon/forward/key.h"
@@ -51,6 +52,7 @@ struct wbxd {
 	struct arguments arguments;
 	struct config config; /* of the start: any thread may read it */
 	struct config live;   /* after the last reload; loop thread */
+	struct allow_list allow;
 	struct stats stats;
 	struct ingest *ingest;
 	struct store *store;
@@ -339,6 +341,7 @@ static int start_ingest(struct wbxd *d)
 		.gone_after_ms = (uint64_t)c->gone_after_ms,
 		.idle_exit_ms = (uint64_t)c->idle_exit_ms,
 		.own_uid = getuid(),
+		.allow = &d->allow,
 		.admin_gid = group_id(c->admin_group),
 		.limit_bytes = c->store_limit,
 		.reserve_bytes = c->store_reserve,
@@ -350,7 +353,11 @@ static int start_ingest(struct wbxd *d)
 		.on_tick = on_tick,
 		.arg = d,
 	};
-	int r = ingest_new(&d->ingest, &settings);
+	const char *why = "";
+	int r = config_read_allow(&d->allow, c->allow, &why); /* it could be read a moment ago */
+
+	if (r == 0)
+		r = ingest_new(&d->ingest, &settings);
 
 	if (r < 0)
 		log_error("main", "errno=%d the loop cannot start", -r);

@@ -4,12 +4,12 @@
 #include "daemon/base/log.h"
 #include "daemon/ingest/ingest.h"
 #include "daemon/ingest/loop.h"
+#include "daemon/ingest/peer.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <sys/socket.h>
 
 enum conn_state {
 	CONN_OPEN,
@@ -58,21 +58,6 @@ static void conn_move(struct conn *c, enum conn_state to)
 	log_debug("conn", "conn=%p from=%s to=%s", (void *)c, states[c->state].name,
 		  states[to].name);
 	c->state = to;
-}
-
-int peer_uid(const uv_pipe_t *pipe, uid_t *ret)
-{
-	struct ucred who;
-	socklen_t len = sizeof(who);
-	uv_os_fd_t fd;
-	int r = uv_fileno((const uv_handle_t *)pipe, &fd);
-
-	if (r < 0)
-		return r;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
-		return -errno;
-	*ret = who.uid;
-	return 0;
 }
 
 /* --- closing --- */
@@ -336,6 +321,7 @@ static void begin(struct conn *c)
 	if (c->next != NULL)
 		c->next->prev = &c->next;
 	*c->prev = c;
+	c->session->is_shut_out = !peer_is_allowed(&c->pipe, c->uid, ingest_allow_list(c->ingest));
 	if (uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) < 0)
 		conn_close(c);
 }

@@ -23,6 +23,3 @@ void conn_stop_reading(struct conn *c);
 void conn_close(struct conn *c);
 /* Neighbours in the list of all. */
 struct conn *conn_next(const struct conn *c);
-
-/* The peer's uid as the kernel tells. 0, or -errno. */
-int peer_uid(const uv_pipe_t *pipe, uid_t *ret);

@@ -8,7 +8,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/flow/change.h"
-#include "daemon/ingest/conn.h"
+#include "daemon/ingest/peer.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/frame.h"
@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 enum asker_state {
 	ASKER_READY,
@@ -28,7 +27,6 @@ enum asker_state {
 	ASKER_STATES
 };
 enum {
-	GROUPS_MAX = 256,
 	READ_BYTES = 16 << 10
 };
 
@@ -529,28 +527,6 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 	}
 	explicit_bzero(buffer->base, (size_t)n);
 	take_requests(a);
-}
-
-/* SO_PEERCRED tells the primary group only; a member of wbx-admin has it among the others. */
-static bool peer_is_in_group(const uv_pipe_t *pipe, gid_t group)
-{
-	gid_t groups[GROUPS_MAX];
-	socklen_t len = sizeof(groups);
-	struct ucred who;
-	socklen_t who_len = sizeof(who);
-	uv_os_fd_t fd;
-
-	if (group == (gid_t)-1 || uv_fileno((const uv_handle_t *)pipe, &fd) < 0)
-		return false;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_len) == 0 && who.gid == group)
-		return true;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0)
-		return false;
-	for (size_t i = 0; i < len / sizeof(gid_t); i++) {
-		if (groups[i] == group)
-			return true;
-	}
-	return false;
 }
 
 static int identify(struct asker *a)

@@ -57,6 +57,11 @@ struct mailbox *ingest_box(struct ingest *in)
 	return &in->box;
 }
 
+const struct allow_list *ingest_allow_list(const struct ingest *in)
+{
+	return in->settings.allow;
+}
+
 enum space ingest_space(const struct ingest *in)
 {
 	return (enum space)atomic_load_explicit(&in->settings.stats->space, memory_order_relaxed);

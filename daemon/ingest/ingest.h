@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/base/stats.h"
+#include "daemon/flow/allow_list.h"
 #include "daemon/flow/batch.h"
 
 #include <sys/types.h>
@@ -26,8 +27,9 @@ struct ingest_settings {
 	uint64_t idle_exit_ms;  /* a user's own daemon ends after so long without clients and
 				   backlog; 0: never */
 	uid_t own_uid;          /* of the daemon: an administrator */
-	gid_t admin_gid;        /* members administrate; (gid_t)-1: no such group */
-	int64_t limit_bytes;    /* of the store, and the disk reserve: for display */
+	const struct allow_list *allow; /* who may log; borrowed for its life */
+	gid_t admin_gid;                /* members administrate; (gid_t)-1: no such group */
+	int64_t limit_bytes;            /* of the store, and the disk reserve: for display */
 	int64_t reserve_bytes;
 	const char *base_url; /* for display */
 	int64_t merge_max_us;
@@ -73,6 +75,7 @@ void ingest_set_merge_max(struct ingest *in, int64_t merge_max_us);
 
 /* --- for session.c and presence.c --- */
 struct stats *ingest_stats(struct ingest *in);
+const struct allow_list *ingest_allow_list(const struct ingest *in);
 enum space ingest_space(const struct ingest *in);
 /* 0; -EAGAIN: full, or nothing is taken now: hold; -ENOMEM. */
 int ingest_add(struct ingest *in, struct session *s, struct batch_entry *e, struct span payload,

@@ -112,6 +112,7 @@ static void look_at_file(struct scan_job *j, int dir, const char *name)
 	if (is_new && (int64_t)(clock_wall_us() / 1000000) - st.st_mtim.tv_sec <= STALE_NEW_FILE_S)
 		return; /* its owner is about to lock it */
 	e.uid = st.st_uid;
+	e.gid = st.st_gid;
 	/* shared, so that two looks do not see one another */
 	e.alive = flock(fd, LOCK_SH | LOCK_NB) < 0;
 	if (is_new) {

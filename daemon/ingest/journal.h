@@ -21,6 +21,7 @@ enum {
 
 struct scan_entry {
 	uint32_t uid;
+	uint32_t gid; /* of the file: a group that its owner is in */
 	uint8_t producer[PRODUCER_BYTES];
 	bool alive; /* somebody holds its lock */
 };

@@ -260,6 +260,15 @@ static bool comes_sooner(const struct replay *r, const struct scan_entry *a,
 	return memcmp(a->producer, b->producer, PRODUCER_BYTES) < 0;
 }
 
+/* A group's members were looked up by name; of those who have it as their primary one the file
+ * tells. */
+static bool is_allowed(const struct replay *r, const struct scan_entry *e)
+{
+	const struct allow_list *list = ingest_allow_list(r->ingest);
+
+	return allow_has_uid(list, e->uid) || allow_has_gid(list, e->gid);
+}
+
 void replay_on_scan(struct replay *r, struct scan_job *job)
 {
 	const struct scan_entry *dead = NULL;
@@ -282,7 +291,7 @@ void replay_on_scan(struct replay *r, struct scan_job *job)
 
 		/* what it left goes before its `gone` */
 		presence_alive(r->presence, e->uid, e->producer, now_ms);
-		if (!e->alive && (dead == NULL || comes_sooner(r, e, dead)))
+		if (!e->alive && is_allowed(r, e) && (dead == NULL || comes_sooner(r, e, dead)))
 			dead = e;
 		r->sums.producers += !e->alive;
 	}

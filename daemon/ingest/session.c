@@ -230,6 +230,9 @@ static enum feed_result take_hello(struct session *s, const struct record *recor
 	struct span name = mp_get_bin(mp_of(record->body), "producer");
 	int r;
 
+	if (s->is_shut_out)
+		return fail(s, "not_allowed",
+			    "daemon.allow in wbxd.conf does not let this user log here");
 	if (mp_get_uint(mp_of(record->body), "v", 0) < 1)
 		return fail(s, "hello_version", "`v` must be 1 or higher");
 	if (name.len != PRODUCER_BYTES)

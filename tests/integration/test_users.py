@@ -1,7 +1,10 @@
 """Several users of one machine: what is whose, under which key it goes out, and that nobody gets in another's way."""
 from __future__ import annotations
 
+import grp
+import os
 import pwd
+import re
 import signal
 import stat
 import subprocess
@@ -9,15 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from client import Client, now_us
+from client import Client, Frame, now_us, record, records
 from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, some_rows
+from journal import spool_bytes, spool_path
 from process import BUILD, clean_env
 from tap import WAIT_SECONDS, Box, main, test, until
-from users import ALICE, BOB, CAROL, CtlAs, client_as, need_root, shared
+from users import ALICE, BOB, CAROL, CtlAs, client_as, connect_as, need_root, shared
 from wandb import KEY, Fake, forwarding, key_file, own
 
+ROOT = Path(__file__).resolve().parents[2]
 ALICE_KEY = "a" * 32 + "0a11ce00"
 BOB_KEY = "b" * 32 + "00b0b000"
 WRONG_KEY = "c" * 40
@@ -268,6 +273,114 @@ def an_empty_line_shuts_one_user_out(box: Box) -> None:
     log_as(daemon, ALICE, "by-alice")
     fake.await_run("by-alice", "finished")
     assert not fake.run("by-bob")
+
+
+# -- who may log at all, and who may steer
+
+TEAM = 61000
+
+
+@test
+def only_those_on_the_list_may_log(box: Box) -> None:
+    daemon = shared(box, daemon__allow=f"{ALICE}, @{TEAM}")
+    client_as(daemon, ALICE).close()
+    Client(daemon.socket, sock=connect_as(daemon.socket, BOB, [TEAM])).hello()
+    for sock in (connect_as(daemon.socket, BOB), connect_as(daemon.socket, 0), connect_as(daemon.socket, BOB, [TEAM + 1])):
+        refused = Client(daemon.socket, sock=sock)
+        refused.say_hello()
+        [frame] = refused.await_end()
+        assert (frame.kind, frame.code) == ("reject", "not_allowed") and "daemon.allow" in frame.body["text"], frame
+    until(lambda: Ctl(daemon).status()["ingest"]["clients"] <= 2, "who was sent away is gone")
+    assert CtlAs(daemon, BOB).status()["state"] != "not_running", "asking is another socket"
+
+
+@test
+def what_a_process_left_that_may_not_log_stays_where_it_is(box: Box) -> None:
+    daemon = shared(box, daemon__allow=f"{ALICE}, @{TEAM}")
+    journals = {}
+    for uid, gid in ((ALICE, ALICE), (BOB, BOB), (CAROL, TEAM)):
+        producer = os.urandom(16)
+        new = daemon.spool_dir / f"{producer.hex()}.new"
+        new.write_bytes(spool_bytes(producer, records(1, 2)))
+        os.chown(new, uid, gid)
+        journals[uid] = new.rename(spool_path(daemon.spool_dir, producer, 1))
+    until(lambda: not journals[ALICE].exists() and not journals[CAROL].exists(), "those of the list were read in")
+    assert journals[BOB].exists()
+    assert sorted(daemon.store.query("SELECT DISTINCT uid FROM producer")) == [(ALICE,), (CAROL,)]
+
+
+@test
+def names_of_groups_mean_their_members(box: Box) -> None:
+    group = next((g for g in grp.getgrall() if g.gr_mem), None)
+    allow = f"nobody, @{group.gr_name}" if group else "nobody"
+    daemon = shared(box, daemon__allow=allow)
+    client_as(daemon, pwd.getpwnam("nobody").pw_uid).close()
+    if group:
+        client_as(daemon, pwd.getpwnam(group.gr_mem[0]).pw_uid).close()
+
+
+# every verb, its least arguments, and whether those who are no administrators may use it
+VERBS = {
+    "status": ({}, True), "backlog": ({}, True), "runs": ({}, True), "tail": ({}, True), "export": ({"run": "r"}, True), "flush": ({}, True), "retry": ({}, True),
+    "dead_list": ({}, True), "dead_show": ({"id": 1}, True), "dead_retry": ({"ids": [1]}, True), "dead_drop": ({"ids": [1]}, True),
+    "late_list": ({}, True), "late_drop": ({"run": "r"}, True), "key_set": ({"key": "short"}, True), "key_check": ({}, True),
+    "key_forget": ({}, True),
+    "pause": ({"sink": "weave"}, False), "unpause": ({"sink": "weave"}, False), "limit": ({"sink": "models", "default": True}, False),
+}
+
+
+def ask_as(daemon: Daemon, verb: str, body: dict, uid: int, groups: tuple[int, ...] = ()) -> Frame:
+    """The end of the answer."""
+    with Client(daemon.control, sock=connect_as(daemon.control, uid, groups)) as c:
+        c.send_bytes(record(verb, 1, **body))
+        while (frame := c.recv()).kind == "item":
+            pass
+        return frame
+
+
+@test
+def every_verb_respects_who_asks(box: Box) -> None:
+    gid = pwd.getpwnam("nobody").pw_gid
+    admins = grp.getgrgid(gid).gr_name
+    daemon = shared(box, daemon__admin_group=admins)
+    table = re.findall(r'^\t\[VERB_\w+\] = \{"(\w+)", (WHO_\w+)', (ROOT / "proto/control.c").read_text(), flags=re.M)
+    assert {name: who == "WHO_OWN" for name, who in table} == {name: everybody for name, (_, everybody) in VERBS.items()}
+    for verb, (body, everybody) in VERBS.items():
+        plain = ask_as(daemon, verb, body, BOB)
+        assert (plain.code != "not_allowed") == everybody, f"{verb}: {plain}"
+        for asker in (ask_as(daemon, verb, body, BOB, (gid,)), ask_as(daemon, verb, body, 0)):
+            assert asker.code not in ("not_allowed", "not_yours", "unknown_verb"), f"{verb}: {asker}"
+
+
+@test
+def nobody_reads_or_steers_what_is_another_s(box: Box) -> None:
+    fake, daemon = sending(box)
+    fake.fault({"kind": "filestream", "body": "secret-of-alice"}, {"status": 400, "body": {"error": "no"}}, count=-1)
+    with client_as(daemon, ALICE) as a, client_as(daemon, BOB) as b:
+        a.open_run("hers", config={"prompt": "secret-of-alice"}, tags=["secret-of-alice"])
+        a.send("log", run="hers", t=now_us(), data={"text": "secret-of-alice"})
+        a.send("log", run="hers", t=now_us(), data={"n": 1}, step=5)
+        a.send("log", run="hers", t=now_us(), data={"n": 2}, step=3)
+        a.flush()
+        Ctl(daemon).await_dead(2)  # the row and the summary
+        for kind, more in (("log", {"data": {}}), ("tags", {"add": ["mine"]}), ("summary", {"data": {}}), ("finish", {})):
+            b.send(kind, run="hers", t=now_us(), **more)
+        b.flush()
+        assert codes(b) == ["unknown_run"] * 4, b.rejects
+        bob = CtlAs(daemon, BOB)
+        for words in (("status",), ("backlog",), ("runs",), ("tail", "-n", "100"), ("dead", "list"), ("late", "list")):
+            for shown in (bob.run(*words).out, bob.run("--json", *words).out):
+                assert "secret" not in shown and "hers" not in shown, f"{words}: {shown}"
+        for words, code in ((("dead", "show", "1"), DATA), (("export", "hers", "--jsonl"), DATA), (("retry", "--run", "hers"), DATA),
+                            (("dead", "drop", "1"), NOT_ALLOWED), (("dead", "retry", "1"), NOT_ALLOWED), (("late", "drop", "hers"), DATA),
+                            (("url", "hers"), DATA), (("runs", "hers"), DATA)):
+            result = bob.run(*words)
+            assert result.code == code and "secret" not in result.out + result.err, f"{words}: {result}"
+        assert len(Ctl(daemon).dead()) == 2, "they are still there"
+        bob.options = ("--store", daemon.store.path)
+        result = bob.run("runs")
+        assert result.code == 3 and "readable to its daemon's user and root only" in result.err, result
+        assert len(CtlAs(daemon, ALICE).lines("dead", "list")) == 2
 
 
 # -- limits
