@@ -33,6 +33,7 @@ static struct batch *fillable(struct batcher *b)
 	if (b->open == NULL && b->spare_count > 0 && !b->draining) {
 		b->open = b->spare[--b->spare_count];
 		b->number++;
+		b->share_count = 0;
 		b->open->failures_known = b->failures;
 		*first_of(b, b->open) = clock_mono_ns();
 	}
@@ -63,6 +64,38 @@ static int peer_of(struct batcher *b, struct session *s, unsigned *ret)
 	return 0;
 }
 
+/* NULL: he has none in this batch, or there are more users than are looked at. */
+static struct share *share_of(struct batcher *b, uint32_t uid)
+{
+	for (unsigned i = 0; i < b->share_count; i++) {
+		if (b->shares[i].uid == uid)
+			return &b->shares[i];
+	}
+	return NULL;
+}
+
+static bool has_share_left(struct batcher *b, uint32_t uid)
+{
+	const struct share *share = share_of(b, uid);
+
+	return share == NULL || stats_get(b->stats, COUNT_USERS) < 2 ||
+	       (share->records < SHARE_RECORDS && share->bytes < SHARE_BYTES);
+}
+
+static void count_share(struct batcher *b, uint32_t uid, size_t bytes)
+{
+	struct share *share = share_of(b, uid);
+
+	if (share == NULL && b->share_count < SHARES_MAX) {
+		share = &b->shares[b->share_count++];
+		*share = (struct share){.uid = uid};
+	}
+	if (share == NULL)
+		return;
+	share->records++;
+	share->bytes += bytes;
+}
+
 int batcher_hello(struct batcher *b, struct session *s, struct span payload)
 {
 	unsigned peer;
@@ -88,12 +121,14 @@ int batcher_add(struct batcher *b, struct session *s, struct batch_entry *e, str
 {
 	int r;
 
-	if (fillable(b) == NULL)
+	if (fillable(b) == NULL || !has_share_left(b, s->uid))
 		return -EAGAIN;
 	r = peer_of(b, s, &e->peer);
 	if (r < 0)
 		return r;
 	r = batch_add(b->open, e, payload, run);
+	if (r == 0)
+		count_share(b, s->uid, payload.len);
 	if (r == 0 && e->kind == KIND_FLUSH)
 		b->open->wanted = true;
 	return r;

@@ -17,6 +17,18 @@ enum {
 	COMMIT_BYTES = 64 << 10,
 	COMMIT_EVERY_MS = 5,
 	BATCH_KEEP_BYTES = 256 << 10, /* memory that an idle batch keeps */
+	/* of a batch, one user's part while several are connected: whoever logs little waits for
+	 * small commits, however much somebody else logs */
+	SHARE_RECORDS = 200,
+	SHARE_BYTES = 128 << 10,
+	SHARES_MAX = 64, /* users of a batch that are looked at so */
+};
+
+/* What one user has in the batch that fills. */
+struct share {
+	uint32_t uid;
+	unsigned records;
+	size_t bytes;
 };
 
 struct batcher {
@@ -24,6 +36,8 @@ struct batcher {
 	struct batch *open; /* fills; NULL: all are at the store */
 	struct batch *spare[BATCHES];
 	unsigned spare_count;
+	struct share shares[SHARES_MAX];
+	unsigned share_count;
 	unsigned at_store;
 	uint64_t number;   /* of the open batch, from 1 */
 	uint64_t failures; /* of batches, as far as they are back */
@@ -37,7 +51,7 @@ struct batcher {
 void batcher_init(struct batcher *b, struct mailbox *store, struct stats *stats);
 void batcher_done(struct batcher *b);
 
-/* All: 0; -EAGAIN the batch is full or none fills now, hold and try again when one comes back; -ENOMEM. */
+/* All: 0; -EAGAIN the batch, or the user's share of it, is full, or none fills now, hold and try again when one comes back; -ENOMEM. */
 int batcher_hello(struct batcher *b, struct session *s, struct span payload);
 int batcher_add(struct batcher *b, struct session *s, struct batch_entry *e, struct span payload,
 		struct span run);

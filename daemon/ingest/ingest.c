@@ -149,10 +149,18 @@ static void on_commit_time(uv_timer_t *timer);
 static void pump(struct ingest *in)
 {
 	uint64_t again_ms;
+	bool has_posted;
 
-	if (in->resume_held && in->held != NULL && in->state == INGEST_RUNNING)
-		ingest_resume_held(in);
-	again_ms = batcher_pump(&in->batcher, clock_mono_ms());
+	do {
+		unsigned before = in->batcher.at_store;
+
+		if (in->resume_held && in->held != NULL && in->state == INGEST_RUNNING)
+			ingest_resume_held(in);
+		again_ms = batcher_pump(&in->batcher, clock_mono_ms());
+		/* there is room in the next one for those who had their share of this one */
+		has_posted = in->batcher.at_store > before;
+		in->resume_held |= has_posted;
+	} while (has_posted && in->held != NULL);
 	if (again_ms == UINT64_MAX)
 		(void)uv_timer_stop(&in->commit_timer); /* always 0 */
 	else if (!uv_is_active((const uv_handle_t *)&in->commit_timer))
@@ -283,6 +291,7 @@ int ingest_new(struct ingest **ret, const struct ingest_settings *settings)
 	if (in == NULL)
 		return -ENOMEM;
 	in->settings = *settings;
+	in->held_end = &in->held;
 	ingest_set_base_url(in, settings->base_url);
 	r = uv_loop_init(&in->loop);
 	if (r == 0)

@@ -47,8 +47,9 @@ struct ingest {
 	struct listener control_listener;
 	struct mailbox box;
 	struct batcher batcher;
-	struct map sessions; /* by uid and producer; not owned */
-	struct session *held;
+	struct map sessions;  /* by uid and producer; not owned */
+	struct session *held; /* in the order in which they are fed again */
+	struct session **held_end;
 	bool resume_held; /* the next turn feeds them again */
 	const struct conn *budget_turn;
 	struct conn *conns;

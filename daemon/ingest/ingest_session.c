@@ -67,13 +67,19 @@ void ingest_session_closed(struct ingest *in, struct session *s)
 
 /* --- who waits for room --- */
 
+static void append_held(struct ingest *in, struct session *s)
+{
+	s->held_next = NULL;
+	*in->held_end = s;
+	in->held_end = &s->held_next;
+}
+
 void ingest_hold(struct ingest *in, struct session *s)
 {
 	if (s->held)
 		return;
 	s->held = true;
-	s->held_next = in->held;
-	in->held = s;
+	append_held(in, s);
 }
 
 void ingest_unhold(struct ingest *in, struct session *s)
@@ -85,7 +91,36 @@ void ingest_unhold(struct ingest *in, struct session *s)
 	while (*at != s)
 		at = &(*at)->held_next;
 	*at = s->held_next;
+	if (in->held_end == &s->held_next)
+		in->held_end = at;
 	s->held = false;
+}
+
+/* Whose frames were taken in this round goes behind those who got nothing: the next room is theirs. */
+static void put_fed_last(struct ingest *in)
+{
+	struct session *list = in->held;
+	struct session *fed = NULL;
+	struct session **fed_end = &fed;
+
+	in->held = NULL;
+	in->held_end = &in->held;
+	while (list != NULL) {
+		struct session *s = list;
+
+		list = s->held_next;
+		if (!s->was_fed) {
+			append_held(in, s);
+			continue;
+		}
+		s->held_next = NULL;
+		*fed_end = s;
+		fed_end = &s->held_next;
+	}
+	if (fed == NULL)
+		return;
+	*in->held_end = fed;
+	in->held_end = fed_end;
 }
 
 void ingest_resume_held(struct ingest *in)
@@ -94,8 +129,9 @@ void ingest_resume_held(struct ingest *in)
 
 	in->resume_held = false;
 	in->held = NULL;
+	in->held_end = &in->held;
 	for (struct session *s = list; s != NULL; s = s->held_next)
-		s->held = false;
+		s->held = s->was_fed = false;
 	while (list != NULL) {
 		struct session *s = list;
 
@@ -103,6 +139,7 @@ void ingest_resume_held(struct ingest *in)
 		if (s->state != SESSION_ENDED)
 			s->ops->resume(s->source);
 	}
+	put_fed_last(in);
 }
 
 /* --- to the store --- */

@@ -406,6 +406,7 @@ enum feed_result session_feed(struct session *s, struct span in, size_t *ret_use
 		if (result != FEED_MORE)
 			return result;
 		*ret_used += size;
+		s->was_fed = true;
 	}
 }
 

@@ -51,7 +51,8 @@ struct session {
 	unsigned parts_out; /* at the store */
 	bool dropped_parts; /* the disk was full: what follows of their blobs fits nowhere */
 	struct session *held_next;
-	bool held; /* in the list of those to resume */
+	bool held;    /* in the list of those to resume */
+	bool was_fed; /* something of it was taken since it was last resumed */
 	struct part forget;
 };
 
