@@ -56,6 +56,7 @@ static const struct option options[] = {
 	{"store.dir", AT(store_dir), TYPE_PATH, true, 1, 0, "/var/lib/wbx", "store"},
 	{"store.limit", AT(store_limit), TYPE_BYTES, true, 64 << 20, INT64_MAX, "50G", NULL},
 	{"store.reserve", AT(store_reserve), TYPE_BYTES, true, 0, INT64_MAX, "2G", NULL},
+	{"store.user_limit", AT(store_user_limit), TYPE_BYTES, true, 0, INT64_MAX, "0", NULL},
 	{"store.keep", AT(store_keep), TYPE_BYTES, true, 0, INT64_MAX, "20G", NULL},
 	{"store.keep_age", AT(store_keep_age_ms), TYPE_DURATION, true, 0, 3650 * DAY_MS, "7d",
 	 NULL},

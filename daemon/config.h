@@ -33,6 +33,7 @@ struct config {
 	char store_dir[CONFIG_TEXT_MAX];
 	int64_t store_limit;
 	int64_t store_reserve;
+	int64_t store_user_limit;
 	int64_t store_keep;
 	int64_t store_keep_age_ms;
 	int64_t store_stuck_ms;

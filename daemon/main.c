@@ -345,6 +345,7 @@ static int start_ingest(struct wbxd *d)
 		.admin_gid = group_id(c->admin_group),
 		.limit_bytes = c->store_limit,
 		.reserve_bytes = c->store_reserve,
+		.user_limit_bytes = c->store_user_limit,
 		.base_url = c->base_url,
 		.merge_max_us = c->merge_max_ms * 1000,
 		.version = WBX_VERSION,

@@ -188,6 +188,13 @@ static void take_lists(struct mp body, struct facts *f)
 	for (uint32_t n = list(body, "dead", &at);
 	     n > 0 && f->dead_count < FACTS_LIST_MAX && mp_take(&at, &one) == 0; n--)
 		take_dead(mp_of(one), &f->dead[f->dead_count++]);
+	f->user_limit_bytes = take_count(body, "user_limit_bytes");
+	for (uint32_t n = list(body, "over_limit", &at);
+	     n > 0 && f->over_count < FACTS_LIST_MAX && mp_take(&at, &one) == 0; n--)
+		f->over[f->over_count++] = (struct user_over){
+			.uid = mp_get_int(mp_of(one), "uid", -1),
+			.bytes = take_count(mp_of(one), "bytes"),
+		};
 	for (uint32_t n = list(body, "notable", &at);
 	     n > 0 && f->notable_count < FACTS_LIST_MAX && mp_take(&at, &one) == 0; n--)
 		take_notable(mp_of(one), &f->notable[f->notable_count++]);

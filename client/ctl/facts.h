@@ -105,6 +105,11 @@ struct ingest_facts {
 	uint64_t refused_rest;
 };
 
+struct user_over { /* has more waiting than one user may */
+	int64_t uid;
+	uint64_t bytes;
+};
+
 struct run_counts {
 	uint64_t live; /* new and created ones too */
 	uint64_t finishing;
@@ -158,6 +163,9 @@ struct facts {
 	size_t sink_count;
 	struct dead_group dead[FACTS_LIST_MAX];
 	size_t dead_count;
+	uint64_t user_limit_bytes; /* 0: none */
+	struct user_over over[FACTS_LIST_MAX];
+	size_t over_count;
 	struct notable_run notable[FACTS_LIST_MAX];
 	size_t notable_count;
 	/* Not from the daemon: where it was looked for, for one that is not running. */

@@ -47,9 +47,9 @@ static int reason_error(const struct reason *r)
 int judge(const struct facts *f, struct judgement *ret)
 {
 	static void (*const cases[])(const struct facts *, struct judgement *) = {
-		judge_running, judge_fault,  judge_space,  judge_refused_key, judge_parked,
-		judge_dead,    judge_spools, judge_no_key, judge_link,        judge_rate,
-		judge_server,  judge_slow,   judge_paused,
+		judge_running, judge_fault,  judge_space,  judge_users,  judge_refused_key,
+		judge_parked,  judge_dead,   judge_spools, judge_no_key, judge_link,
+		judge_rate,    judge_server, judge_slow,   judge_paused,
 	};
 	int r = 0;
 

@@ -162,6 +162,37 @@ static const struct notable_run *say_parked(struct buf *b, const struct facts *f
 	return first;
 }
 
+/* One reason, of the asker himself if he is among them: to him it is bad, to others a thing to decide.
+ */
+void judge_users(const struct facts *f, struct judgement *j)
+{
+	const struct user_over *u = &f->over[0];
+	bool is_mine;
+	struct reason *r;
+
+	if (f->over_count == 0)
+		return;
+	for (size_t i = 0; i < f->over_count; i++)
+		u = f->over[i].uid == f->asker ? &f->over[i] : u;
+	is_mine = u->uid == f->asker;
+	r = reason_add(j, is_mine ? HEALTH_CRITICAL : HEALTH_ATTENTION, "user_limit", NULL);
+	r->see = "man 8 wbxd, DISK FULL";
+	if (is_mine)
+		(void)buf_add_text(&r->headline, "more of yours waits than one user may have");
+	else
+		(void)buf_printf(&r->headline, "more of user %lld waits than one user may have",
+				 (long long)u->uid);
+	(void)buf_printf(
+		&r->text,
+		"%s wait; the limit is %s. Tables, files and judge calls of that user are refused; "
+		"rows of plain values are taken up to %s. Nobody else is affected.",
+		word_size(u->bytes).text, word_size(f->user_limit_bytes).text,
+		word_size(f->user_limit_bytes + f->user_limit_bytes / 4).text);
+	(void)buf_add_text(&r->action,
+			   "Let it be delivered (wbxctl status, wbxctl backlog --by run), or "
+			   "raise store.user_limit");
+}
+
 void judge_parked(const struct facts *f, struct judgement *j)
 {
 	const struct notable_run *first;

@@ -25,6 +25,7 @@ void say_forecast(struct buf *b, const struct facts *f);
 void judge_running(const struct facts *f, struct judgement *j);
 void judge_fault(const struct facts *f, struct judgement *j);
 void judge_space(const struct facts *f, struct judgement *j);
+void judge_users(const struct facts *f, struct judgement *j);
 void judge_parked(const struct facts *f, struct judgement *j);
 void judge_spools(const struct facts *f, struct judgement *j);
 void judge_dead(const struct facts *f, struct judgement *j);

@@ -292,6 +292,16 @@ void report_add(struct buf *out, const struct facts *f, const struct judgement *
 	add_store(&json, &f->store);
 	add_ingest(&json, f);
 	add_account(&json, f);
+	json_pair_uint(&json, "user_limit_bytes", f->user_limit_bytes);
+	json_put_key_text(&json, "users_over_limit");
+	json_open_array(&json);
+	for (size_t i = 0; i < f->over_count; i++) {
+		json_open_object(&json);
+		json_pair_int(&json, "uid", f->over[i].uid);
+		json_pair_uint(&json, "bytes", f->over[i].bytes);
+		json_close_object(&json);
+	}
+	json_close_array(&json);
 	json_put_key_text(&json, "sinks");
 	json_open_array(&json);
 	for (size_t i = 0; i < f->sink_count; i++)

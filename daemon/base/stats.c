@@ -5,6 +5,7 @@
 #include "proto/base/mem.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ void stats_done(struct stats *s)
 {
 	while (s->sinks != NULL)
 		(void)stats_drop_sink(s, s->sinks);
+	s->usage = mem_free(s->usage);
 	(void)pthread_mutex_destroy(&s->lock); /* nobody uses it any more */
 }
 
@@ -258,6 +260,35 @@ void stats_get_sink(struct stats *s, enum sink_id id, struct sink_board *ret)
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!is_found)
 		*ret = (struct sink_board){.mood = MOOD_STORED_ONLY};
+}
+
+int stats_set_usage(struct stats *s, const struct user_usage *usage, size_t count)
+{
+	struct user_usage *copy = count == 0 ? NULL : mem_dup(usage, count * sizeof(*usage));
+	struct user_usage *old;
+
+	if (count > 0 && copy == NULL)
+		return -ENOMEM;
+	(void)pthread_mutex_lock(&s->lock);
+	old = s->usage;
+	s->usage = copy;
+	s->usage_count = count;
+	(void)pthread_mutex_unlock(&s->lock);
+	(void)mem_free(old);
+	return 0;
+}
+
+size_t stats_users_over(struct stats *s, uint64_t bytes, struct user_usage *ret, size_t max)
+{
+	size_t count = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < s->usage_count && count < max; i++) {
+		if (s->usage[i].bytes >= bytes)
+			ret[count++] = s->usage[i];
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	return count;
 }
 
 void stats_set_store_fault(struct stats *s, const char *text)

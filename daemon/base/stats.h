@@ -121,6 +121,12 @@ struct sink_stats {
 	struct sink_board board; /* under the lock of stats */
 };
 
+/* What waits of one user, records and files. */
+struct user_usage {
+	uint32_t uid;
+	uint64_t bytes;
+};
+
 /* How much room the store has; written by the store thread. */
 enum space {
 	SPACE_FINE,
@@ -144,6 +150,8 @@ struct stats {
 	_Atomic uint64_t store_busy_ms; /* since when it works on its present step, 0: asleep */
 	pthread_mutex_t lock;           /* of what follows */
 	struct sink_stats *sinks;
+	struct user_usage *usage; /* by user, as the sender counted last */
+	size_t usage_count;
 	char store_fault[200]; /* why the store does not take records; empty: it does */
 	uint64_t
 		refused_since_us; /* wall time of the first refusal for want of disk, 0: none now */
@@ -166,6 +174,10 @@ void stats_each_sink(struct stats *s, void (*on_sink)(void *arg, const struct si
 		     void *arg);
 /* All keys of a sink as one: the worst state of those that somebody needs, sums of their counts. */
 void stats_get_sink(struct stats *s, enum sink_id id, struct sink_board *ret);
+/* Copied. 0, or -ENOMEM: what was there stays. */
+int stats_set_usage(struct stats *s, const struct user_usage *usage, size_t count);
+/* Those with at least so many bytes, up to max of them; how many. */
+size_t stats_users_over(struct stats *s, uint64_t bytes, struct user_usage *ret, size_t max);
 /* text NULL or "": healthy again. */
 void stats_set_store_fault(struct stats *s, const char *text);
 void stats_get_store_fault(struct stats *s, char *ret_text, size_t size);

@@ -20,8 +20,8 @@
 #include <string.h>
 
 enum {
-	LOOK_MS = 50,       /* between looks for new records, while they come */
-	BACKLOG_MS = 10000, /* between counts of everything that waits */
+	LOOK_MS = 50,      /* between looks for new records, while they come */
+	BACKLOG_MS = 2000, /* between counts of everything that waits */
 	READER_RETRY_MS = 1000,
 	RUNS_LOADED_MAX = 96, /* runs with their state in memory; the others take turns */
 	ROUND_MS = 20,        /* of work on runs, before mails and answers are looked at again */
@@ -256,25 +256,57 @@ static uint64_t look(struct sender *s, uint64_t now_ms)
 	return now_ms;
 }
 
+struct usage {
+	struct user_usage *users;
+	size_t count;
+	size_t cap;
+	uint64_t waiting; /* records and files */
+};
+
+static struct user_usage *usage_of(struct usage *u, uint32_t uid)
+{
+	for (size_t i = u->count; i > 0; i--) { /* mostly the one before */
+		if (u->users[i - 1].uid == uid)
+			return &u->users[i - 1];
+	}
+	if (mem_room(u->users, u->count, u->cap) < 0)
+		return NULL;
+	u->users[u->count] = (struct user_usage){.uid = uid};
+	return &u->users[u->count++];
+}
+
+static uint64_t above_zero(int64_t n)
+{
+	return n > 0 ? (uint64_t)n : 0;
+}
+
 static int on_waiting(void *arg, const struct stream_info *stream)
 {
-	uint64_t *sum = arg;
+	struct usage *u = arg;
+	struct user_usage *user = usage_of(u, stream->uid);
 
-	*sum += (uint64_t)(stream->waiting > 0 ? stream->waiting : 0) +
-		(uint64_t)(stream->waiting_blobs > 0 ? stream->waiting_blobs : 0);
+	if (user == NULL)
+		return -ENOMEM;
+	u->waiting += above_zero(stream->waiting) + above_zero(stream->waiting_blobs);
+	user->bytes += above_zero(stream->waiting_bytes) + above_zero(stream->waiting_blob_bytes);
 	return 0;
 }
 
-/* Whether anything waits at all: a daemon of one user goes home when nothing does. */
+/* What waits, in all (a daemon of one user goes home when nothing does) and of each user (whose share
+ * of the disk may be limited). */
 static uint64_t count_backlog(struct sender *s, uint64_t now_ms)
 {
-	uint64_t sum = 0;
+	struct usage u = {.count = 0};
 
 	if (now_ms < s->next_count_ms)
 		return s->next_count_ms;
 	s->next_count_ms = now_ms + BACKLOG_MS;
-	if (s->reader != NULL && reader_waiting_streams(s->reader, 0, on_waiting, &sum) == 0)
-		atomic_store(&s->neighbours.stats->backlog, sum);
+	if (s->reader != NULL && reader_waiting_streams(s->reader, 0, on_waiting, &u) == 0) {
+		atomic_store(&s->neighbours.stats->backlog, u.waiting);
+		(void)stats_set_usage(s->neighbours.stats, u.users,
+				      u.count); /* the next count is soon */
+	}
+	(void)mem_free(u.users);
 	return s->next_count_ms;
 }
 

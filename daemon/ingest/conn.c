@@ -321,6 +321,7 @@ static void begin(struct conn *c)
 	if (c->next != NULL)
 		c->next->prev = &c->next;
 	*c->prev = c;
+	c->session->is_live = true;
 	c->session->is_shut_out = !peer_is_allowed(&c->pipe, c->uid, ingest_allow_list(c->ingest));
 	if (uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) < 0)
 		conn_close(c);

@@ -57,6 +57,22 @@ struct mailbox *ingest_box(struct ingest *in)
 	return &in->box;
 }
 
+/* Above the limit bulk is refused; a quarter above it nothing is read. */
+enum space ingest_space_of(const struct ingest *in, uint32_t uid)
+{
+	enum space space = ingest_space(in);
+	uint64_t limit = (uint64_t)in->settings.user_limit_bytes;
+
+	for (size_t i = 0; i < in->over_count; i++) {
+		if (in->over[i].uid != uid)
+			continue;
+		if (in->over[i].bytes - limit >= limit / 4)
+			return SPACE_NONE;
+		return space == SPACE_FINE ? SPACE_TIGHT : space;
+	}
+	return space;
+}
+
 const struct allow_list *ingest_allow_list(const struct ingest *in)
 {
 	return in->settings.allow;
@@ -196,6 +212,22 @@ static bool is_idle_for_good(struct ingest *in, uint64_t now_ms)
 	return now_ms - in->busy_ms >= in->settings.idle_exit_ms;
 }
 
+/* Who has more waiting than one user may. */
+static void look_at_users(struct ingest *in)
+{
+	uint64_t limit = (uint64_t)in->settings.user_limit_bytes;
+	size_t before = in->over_count;
+
+	if (limit == 0)
+		return;
+	in->over_count = stats_users_over(in->settings.stats, limit, in->over, OVER_MAX);
+	for (size_t i = before; i < in->over_count; i++)
+		log_warn("ingest",
+			 "uid=%u bytes=%llu more waits than store.user_limit lets one user have: "
+			 "tables, files and traces of this user are refused",
+			 in->over[i].uid, (unsigned long long)in->over[i].bytes);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct ingest *in = timer->data;
@@ -217,6 +249,7 @@ static void on_tick(uv_timer_t *timer)
 	replay_tick(in->replay, now_ms);
 	presence_tick(&in->presence, now_ms, replay_seen_ms(in->replay));
 	monitor_tick(in->monitor, now_ms);
+	look_at_users(in);
 	in->resume_held = true; /* there may be room on the disk again */
 	pump(in);
 	if (is_idle_for_good(in, now_ms)) {
@@ -321,6 +354,7 @@ static void fill_facts(void *arg, struct query_facts *ret)
 		.store_dir = in->settings.store_dir,
 		.limit_bytes = in->settings.limit_bytes,
 		.reserve_bytes = in->settings.reserve_bytes,
+		.user_limit_bytes = in->settings.user_limit_bytes,
 		.merge_max_us = in->settings.merge_max_us,
 		.stats = in->settings.stats,
 		.pid = (int)getpid(),

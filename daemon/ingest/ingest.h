@@ -31,7 +31,8 @@ struct ingest_settings {
 	gid_t admin_gid;                /* members administrate; (gid_t)-1: no such group */
 	int64_t limit_bytes;            /* of the store, and the disk reserve: for display */
 	int64_t reserve_bytes;
-	const char *base_url; /* for display */
+	int64_t user_limit_bytes; /* what may wait of one user; 0: no limit */
+	const char *base_url;     /* for display */
 	int64_t merge_max_us;
 	const char *version;
 	struct stats *stats;
@@ -76,7 +77,9 @@ void ingest_set_merge_max(struct ingest *in, int64_t merge_max_us);
 /* --- for session.c and presence.c --- */
 struct stats *ingest_stats(struct ingest *in);
 const struct allow_list *ingest_allow_list(const struct ingest *in);
+/* For everybody, and for this user. */
 enum space ingest_space(const struct ingest *in);
+enum space ingest_space_of(const struct ingest *in, uint32_t uid);
 /* 0; -EAGAIN: full, or nothing is taken now: hold; -ENOMEM. */
 int ingest_add(struct ingest *in, struct session *s, struct batch_entry *e, struct span payload,
 	       struct span run);

@@ -10,7 +10,8 @@
 #include "daemon/ingest/presence.h"
 
 enum {
-	READ_BYTES = 64 << 10
+	READ_BYTES = 64 << 10,
+	OVER_MAX = 64 /* users above store.user_limit that are looked at */
 };
 
 /* Moved in ingest.c alone. */
@@ -63,7 +64,9 @@ struct ingest {
 	struct replay *replay;
 	struct control *control;
 	struct monitor *monitor; /* NULL: nothing is asked of it */
-	uint64_t busy_ms;        /* when there was a client or backlog last */
+	struct user_usage over[OVER_MAX];
+	size_t over_count;
+	uint64_t busy_ms; /* when there was a client or backlog last */
 	char base_url[512];
 	char read_bytes[READ_BYTES];
 };

@@ -169,7 +169,7 @@ void ingest_count_refusal(struct ingest *in, enum counter counter)
 
 	stats_add(s, counter, 1);
 	rate_add(&s->refused, clock_mono_ms(), 1);
-	if (stats_get_refusing(s) == 0)
+	if (ingest_space(in) != SPACE_FINE && stats_get_refusing(s) == 0)
 		stats_set_refusing(s, clock_wall_us());
 }
 

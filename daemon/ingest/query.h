@@ -22,6 +22,7 @@ struct query_facts {
 	const char *store_dir;
 	int64_t limit_bytes;
 	int64_t reserve_bytes;
+	int64_t user_limit_bytes;
 	struct stats *stats; /* NULL: no daemon runs, only the store answers */
 	int pid;
 	int64_t merge_max_us;    /* models.merge_max */

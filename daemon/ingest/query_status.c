@@ -364,6 +364,29 @@ static int pack_notable(struct pack *p, const struct query *q, struct reader *re
 	return r < 0 ? r : 0;
 }
 
+/* Users that have more waiting than one may, as far as the asker may know of them. */
+static void pack_over(struct pack *p, const struct query *q)
+{
+	struct user_usage over[LIST_MAX];
+	struct packed_list list;
+	size_t count = 0;
+
+	list_init(&list, q, NULL);
+	if (q->facts.stats != NULL && q->facts.user_limit_bytes > 0)
+		count = stats_users_over(q->facts.stats, (uint64_t)q->facts.user_limit_bytes, over,
+					 LIST_MAX);
+	for (size_t i = 0; i < count; i++) {
+		if (!query_may_see(q, over[i].uid))
+			continue;
+		pack_map(&list.p, 2);
+		pack_pair_uint(&list.p, "uid", over[i].uid);
+		pack_pair_uint(&list.p, "bytes", over[i].bytes);
+		list.count++;
+	}
+	pack_pair_int(p, "user_limit_bytes", q->facts.user_limit_bytes);
+	pack_list(p, "over_limit", &list);
+}
+
 /* --- the answer --- */
 
 static int pack_status(struct pack *p, struct sums *sums, const struct store_totals *t)
@@ -391,6 +414,7 @@ static int pack_status(struct pack *p, struct sums *sums, const struct store_tot
 	pack_ingest(p, q, t, now_ms);
 	pack_account(p, sums);
 	pack_runs_sum(p, t);
+	pack_over(p, q);
 	r = pack_sinks(p, sums);
 	return r < 0 ? r : pack_notable(p, q, sums->reader);
 }
@@ -433,7 +457,7 @@ int query_status(struct query *q, struct reader *reader)
 		r = 0;
 	}
 	if (r == 0) {
-		at = frame_open(&q->out, &p, "done", q->id, 19);
+		at = frame_open(&q->out, &p, "done", q->id, 21);
 		r = pack_status(&p, sums, &totals);
 		frame_close(&q->out, at);
 	}

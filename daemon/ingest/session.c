@@ -77,6 +77,12 @@ static void end_source(struct session *s)
 	ops->end(source);
 }
 
+/* What the dead left is on the disk already, and is let in. */
+static enum space space_for(const struct session *s)
+{
+	return s->is_live ? ingest_space_of(s->ingest, s->uid) : ingest_space(s->ingest);
+}
+
 static void send_frame(struct session *s, struct buf *frame)
 {
 	if (frame->error == 0 && s->ops != NULL)
@@ -220,7 +226,11 @@ static enum feed_result refuse_for_disk(struct session *s, const struct record *
 	s->last_seq = record->seq;
 	ingest_count_refusal(s->ingest, counters[class]);
 	send_reject(s, record->seq, "disk_full",
-		    "the daemon's disk reserve is reached; tables, files and traces are refused",
+		    ingest_space(s->ingest) != SPACE_FINE
+			    ? "the daemon's disk reserve is reached; tables, files and traces are "
+			      "refused"
+			    : "more of yours waits than one user may have (store.user_limit); "
+			      "tables, files and traces are refused",
 		    false);
 	return FEED_MORE;
 }
@@ -268,7 +278,7 @@ static enum feed_result take_part(struct session *s, const struct record *record
 	if (data.len > BLOB_PART_MAX || (digest.at != NULL && digest.len != DIGEST_BYTES))
 		return fail(s, "blob_order",
 			    "blob: `data` is at most 1 MiB - 1 KiB, `sha256` 32 bytes");
-	if (ingest_space(s->ingest) != SPACE_FINE) {
+	if (space_for(s) != SPACE_FINE) {
 		s->dropped_parts = true;
 		return FEED_MORE; /* the record that names it is refused and counted */
 	}
@@ -331,7 +341,7 @@ static enum feed_result take_record(struct session *s, const struct record *reco
 				.kind = record->kind,
 				.seq = record->seq,
 				.time_us = record->time_us};
-	enum space space = ingest_space(s->ingest);
+	enum space space = space_for(s);
 	enum record_class class = kind_info(record->kind)->class;
 	enum feed_result result;
 
@@ -385,7 +395,7 @@ static enum feed_result take_frame(struct session *s, struct span payload)
 enum feed_result session_feed(struct session *s, struct span in, size_t *ret_used)
 {
 	*ret_used = 0;
-	if (ingest_space(s->ingest) == SPACE_NONE)
+	if (space_for(s) == SPACE_NONE)
 		return hold(s);
 	for (;;) {
 		struct span payload;

@@ -40,6 +40,7 @@ struct session {
 	uint32_t uid;
 	uint8_t producer[PRODUCER_BYTES];
 	int64_t producer_id; /* the store's, 0 before welcome */
+	bool is_live;        /* a connection, not a journal of the dead */
 	bool is_shut_out;    /* this user may not log here: he is told when he says hello */
 	uint64_t last_seq;   /* fed */
 	uint64_t durable_seq;

@@ -151,6 +151,7 @@ def ranges_are_kept_to_at_both_ends(box: Box) -> None:
         "daemon.idle_exit": ("0", "365d", None, "366d"),
         "store.limit": ("64M", "7T", "67108863", None),
         "store.reserve": ("0", "7T", None, None),
+        "store.user_limit": ("0", "7T", None, None),
         "store.keep": ("0", "7T", None, None),
         "store.keep_age": ("0", "3650d", None, "3651d"),
         "models.interval": ("50ms", "1h", "49ms", "3600001ms"),

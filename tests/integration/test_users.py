@@ -1,10 +1,12 @@
 """Several users of one machine: what is whose, under which key it goes out, and that nobody gets in another's way."""
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 import re
+import select
 import signal
 import stat
 import subprocess
@@ -12,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from client import Client, Frame, now_us, record, records
+from client import Client, Frame, log_record, now_us, record, records
 from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, some_rows
@@ -381,6 +383,85 @@ def nobody_reads_or_steers_what_is_another_s(box: Box) -> None:
         result = bob.run("runs")
         assert result.code == 3 and "readable to its daemon's user and root only" in result.err, result
         assert len(CtlAs(daemon, ALICE).lines("dead", "list")) == 2
+
+
+# -- nobody starves another
+
+
+@test
+def who_has_more_waiting_than_one_may_is_refused_alone(box: Box) -> None:
+    daemon = shared(box, store__user_limit=f"{1 << 20}")  # nothing is sent: all of it waits
+    with client_as(daemon, ALICE) as a, client_as(daemon, BOB) as b:
+        a.open_run("a")
+        b.open_run("b")
+        for _ in range(11):
+            b.send("log", run="b", t=now_us(), data={"text": "x" * 100000})
+        b.flush()
+        status = CtlAs(daemon, BOB).await_reason("user_limit")
+        assert status["state"] == "critical" and status["users_over_limit"][0]["uid"] == BOB, status
+        assert Ctl(daemon).await_reason("user_limit")["state"] == "attention"
+        daemon.await_log("more waits than store.user_limit")
+        assert "user_limit" not in [r["code"] for r in CtlAs(daemon, ALICE).status()["reasons"]]
+        for c in (a, b):
+            run = "a" if c is a else "b"
+            c.log_blobs([c.blob(1, b"table" * 1000)], run=run)
+            c.log(run)
+            c.flush()
+        assert not a.rejects and codes(b) == ["disk_full"], (a.rejects, b.rejects)
+        assert "store.user_limit" in b.rejects[0].body["text"] and b.rejects[0].body["final"] is False
+        assert daemon.store.tally() == {"refused:bulk": 1}, daemon.store.tally()
+        for _ in range(3):  # a quarter more, and bob is not read
+            b.send("log", run="b", t=now_us(), data={"text": "x" * 100000})
+        b.flush()
+
+        def is_read(c: Client) -> bool:
+            seq = c.send("flush")
+            try:
+                while c.acked < seq:
+                    c.recv(1.5)
+            except TimeoutError:
+                return False
+            return True
+
+        until(lambda: not is_read(b), "what bob sends waits")
+        a.log("a")
+        a.flush()
+        assert not a.rejects
+
+
+@test
+def a_flood_of_one_user_does_not_hold_back_another(box: Box) -> None:
+    daemon = shared(box)
+    flood = [client_as(daemon, BOB) for _ in range(3)]
+    with client_as(daemon, ALICE) as a:
+        a.open_run("a")
+        a.flush()
+        for n, c in enumerate(flood):
+            c.open_run(f"b{n}")
+            c.flush()
+            c.sock.setblocking(False)
+        data = {id(c): b"".join(log_record(seq, f"b{n}") for seq in range(10, 60010)) for n, c in enumerate(flood)}
+        sent = dict.fromkeys(data, 0)
+
+        def push() -> None:
+            for c in flood:
+                with contextlib.suppress(BlockingIOError):
+                    sent[id(c)] += c.sock.send(data[id(c)][sent[id(c)]:sent[id(c)] + (1 << 16)])
+
+        while not any(sent.values()):
+            push()
+        for _ in range(20):
+            seq = a.log("a")
+            a.send("flush")
+            rounds = 0
+            while a.acked < seq:
+                push()
+                if select.select([a.sock], [], [], 0)[0]:
+                    a.recv()
+                rounds += 1
+        assert all(sent[id(c)] < len(data[id(c)]) for c in flood), "alice was served while the flood went on"
+    for c in flood:
+        c.close()
 
 
 # -- limits
