@@ -46,13 +46,15 @@ static void add_limits(struct call *c, const struct sink_facts *s)
 /* They are the same for all keys: the first line of a sink tells them. Only models sends. */
 static int show(struct call *c, const char *sink)
 {
-	struct control_answer answer;
+	struct control_answer answer = {.body = {NULL, 0}};
 	struct request q;
 	struct facts *f = mem_alloc(sizeof(*f)); /* too big for comfort on a stack */
 	int r;
 
+	if (f == NULL)
+		return say_errno("limit", -ENOMEM);
 	request_init(&q, VERB_STATUS);
-	r = f == NULL ? say_errno("limit", -ENOMEM) : call_ask(c, &q, NULL, NULL, &answer);
+	r = call_ask(c, &q, NULL, NULL, &answer);
 	request_done(&q);
 	if (r == CODE_OK && facts_read(answer.body, f) < 0) {
 		say("the daemon's answer is not one to status");

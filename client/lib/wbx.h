@@ -59,6 +59,10 @@ WBX_API int wbx_open(struct wbx **ret, const struct wbx_options *options);
 /* Returns when everything that was logged before is on the daemon's disk: 0; -ETIMEDOUT after
  * timeout_ms (it is still kept). */
 WBX_API int wbx_flush(struct wbx *w, int timeout_ms);
+/* Hands the user's W&B key to the daemon, which keeps it and sends this user's runs under it, from
+ * whatever process. Nobody else does that: a key in the environment stays there. 0; -EINVAL: it is no
+ * key; -ENOENT, -ECONNREFUSED: no daemon runs; -ETIMEDOUT; -EREMOTEIO: the daemon cannot keep it. */
+WBX_API int wbx_login(struct wbx *w, const char *key, int timeout_ms);
 /* Ends the connection and frees w and its runs; no other thread may use them any more. Waits at
  * most timeout_ms for what is not acknowledged; what is not by then stays in the journal for the
  * daemon. 0, or -ETIMEDOUT. w NULL is fine. */

@@ -554,6 +554,19 @@ static PyObject *client_stats(PyObject *o, PyObject *args)
 		s.durable ? Py_True : Py_False);
 }
 
+static PyObject *client_login(PyObject *o, PyObject *args)
+{
+	struct client *self = (struct client *)o;
+	const char *key;
+	int timeout_ms;
+	int r;
+
+	if (!is_open(self) || !PyArg_ParseTuple(args, "si", &key, &timeout_ms))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS r = wbx_login(self->w, key, timeout_ms);
+	Py_END_ALLOW_THREADS return PyLong_FromLong(r);
+}
+
 static PyObject *client_get_socket(PyObject *o, void *closure)
 {
 	struct client *self = (struct client *)o;
@@ -568,6 +581,7 @@ static PyMethodDef client_methods[] = {
 	{"attach", (PyCFunction)(void (*)(void))client_attach, METH_VARARGS | METH_KEYWORDS,
 	 "attach(project, entity, id) -> Run"},
 	{"flush", client_flush, METH_VARARGS, "flush(timeout_ms)"},
+	{"login", client_login, METH_VARARGS, "login(key, timeout_ms) -> 0 or -errno"},
 	{"stats", client_stats, METH_NOARGS, "stats() -> dict"},
 	{NULL, NULL, 0, NULL},
 };

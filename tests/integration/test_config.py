@@ -413,7 +413,7 @@ def a_reload_takes_another_key(box: Box) -> None:
 
 LOOKS = (["status"], ["status", "--json"], ["backlog"], ["backlog", "--json"], ["runs"], ["runs", "--json"], ["tail", "-n", "100"],
          ["tail", "--json", "-n", "100"], ["dead", "list"], ["dead", "list", "--json"], ["dead", "show", "1"],
-         ["dead", "show", "1", "--json"], ["flush", "--json"])
+         ["dead", "show", "1", "--json"], ["flush", "--json"], ["key", "check"], ["key", "check", "--json"])
 
 
 def processes_of(daemon: Daemon) -> dict[str, bytes]:
@@ -431,6 +431,10 @@ def hides_the_key(box: Box, source: str) -> None:
     fake = Fake(box, "--api-key", KEY)
     have = Sources(box).only(source)
     daemon = have.daemon(fake, daemon__log_level="debug").start()
+    if source == "user":
+        key_set = Ctl(daemon).run("key", "set", stdin=KEY)
+        assert key_set.code == 0, key_set
+        has_no("wbxctl key set", (key_set.out + key_set.err).encode())
     # what is refused for good, and a server's troubles, are told in more words than what goes well
     fake.fault({"kind": "filestream"}, {"status": 500})
     fake.fault({"kind": "filestream", "body": "refuse_this"}, {"status": 400, "body": {"error": "no"}}, count=-1)
@@ -454,7 +458,7 @@ def hides_the_key(box: Box, source: str) -> None:
     daemon.await_log("settings read again")
     for where, data in processes_of(daemon).items():
         has_no(where, data)
-    store_files = [p for p in daemon.dir.rglob("*") if p.is_file()]
+    store_files = [p for p in daemon.dir.rglob("*") if p.is_file() and p.parent.name != "keys"]
     assert any(p.name == "wbx.db" for p in store_files)
     for path in (daemon.log_path, export, *store_files):  # the write-ahead log too, while it runs
         has_no(str(path), path.read_bytes())
@@ -462,7 +466,7 @@ def hides_the_key(box: Box, source: str) -> None:
     answer = subprocess.run([*ctl.args("status", "--json")], env=ctl_env(box), capture_output=True, timeout=WAIT_SECONDS)
     assert json.loads(answer.stdout)["state"] == "not_running", answer.stdout
     has_no("wbxctl without a daemon", answer.stdout + answer.stderr)
-    for path in (daemon.log_path, *(p for p in daemon.dir.rglob("*") if p.is_file())):
+    for path in (daemon.log_path, *(p for p in daemon.dir.rglob("*") if p.is_file() and p.parent.name != "keys")):
         has_no(str(path), path.read_bytes())
 
 
@@ -484,6 +488,11 @@ def the_key_of_the_environment_is_seen_nowhere(box: Box) -> None:
 @test
 def the_key_of_a_netrc_is_seen_nowhere(box: Box) -> None:
     hides_the_key(box, "netrc")
+
+
+@test
+def the_key_that_a_user_handed_over_is_seen_nowhere_but_in_its_file(box: Box) -> None:
+    hides_the_key(box, "user")
 
 
 @test

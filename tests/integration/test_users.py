@@ -185,6 +185,32 @@ def a_key_file_that_others_may_read_is_not_used_and_no_other_key_in_its_place(bo
     assert users_of(fake, "r") == set()
 
 
+@test
+def python_hands_over_the_key_when_its_user_says_so(box: Box) -> None:
+    fake, daemon = sending(box, key=False)
+
+    def run(code: str, **env: str) -> str:
+        env = clean_env(HOME=str(box.dir), PYTHONPATH=str(BUILD / "client/python"), WBX_SOCKET=str(daemon.socket), **env)
+        done = subprocess.run([sys.executable, "-c", f"import wbx\n{code}"], env=env, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        assert done.returncode == 0, done
+        return done.stdout + done.stderr
+
+    kept = daemon.store.path / "keys" / "0"
+    run("r = wbx.init(project='p', id='quiet')\nr.finish()", WANDB_API_KEY=ALICE_KEY)
+    assert not kept.exists(), "a key in the environment is not taken along in silence"
+    assert "there is no key" in run("assert not wbx.login()")
+    assert "that is no API key" in run("assert not wbx.login(key='short')")
+    assert run("assert wbx.login()", WANDB_API_KEY=ALICE_KEY) == ""
+    assert kept.read_text() == ALICE_KEY
+    netrc = box.dir / ".netrc"
+    netrc.touch(mode=0o600)
+    netrc.write_text(f"machine api.wandb.ai login user password {BOB_KEY}\n")
+    run("assert wbx.login()")
+    assert kept.read_text() == BOB_KEY
+    run(f"assert wbx.login(key={ALICE_KEY!r})")
+    until(lambda: (r := fake.run("quiet", entity="alice-home")) and r["state"] == "finished", "what waited went out under it")
+
+
 # -- who may use the site's key, and for what
 
 
@@ -326,7 +352,8 @@ VERBS = {
     "status": ({}, True), "backlog": ({}, True), "runs": ({}, True), "tail": ({}, True), "export": ({"run": "r"}, True), "flush": ({}, True), "retry": ({}, True),
     "dead_list": ({}, True), "dead_show": ({"id": 1}, True), "dead_retry": ({"ids": [1]}, True), "dead_drop": ({"ids": [1]}, True),
     "late_list": ({}, True), "late_drop": ({"run": "r"}, True), "key_set": ({"key": "short"}, True), "key_check": ({}, True),
-    "key_forget": ({}, True),
+    "key_forget": ({}, True), "probe": ({}, True), "verify": ({"run": "r"}, True), "disk": ({}, True),
+    "check": ({}, False), "prunable": ({"before_us": 1}, False), "prune": ({"before_us": 1}, False),
     "pause": ({"sink": "weave"}, False), "unpause": ({"sink": "weave"}, False), "limit": ({"sink": "models", "default": True}, False),
 }
 

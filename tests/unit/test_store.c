@@ -806,7 +806,8 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	storebox_stop(&b);
 	exec_sql(&b,
 		 "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
-		 "DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink DROP "
+		 "DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink "
+		 "DROP "
 		 "COLUMN bytes_per_s; "
 		 "ALTER TABLE run DROP COLUMN refused; UPDATE run SET state = 4; PRAGMA "
 		 "user_version = 1");

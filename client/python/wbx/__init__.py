@@ -20,7 +20,7 @@ from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, Usag
 from ._values import Histogram, Table
 
 __all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Stopped", "Summary", "Table", "UsageError", "alert", "attach", "config", "define_metric",
-           "finish", "flush", "init", "log", "mark_preempting", "run", "summary"]
+           "finish", "flush", "init", "log", "login", "mark_preempting", "run", "summary"]
 
 run: Run | None = None
 config: Any = None
@@ -118,6 +118,13 @@ def attach(project: str, id: str, entity: str | None = None, merge_rows: bool = 
                  attached=True, token=token)
     _run.remember(joined)
     return joined
+
+
+def login(key: str | None = None, host: str | None = None, **ignored: Any) -> bool:
+    """Hands your W&B key to the daemon, which keeps it and sends your runs under it: ``key``, else WANDB_API_KEY, else what
+    ``wandb login`` left in ~/.netrc for ``host`` (WANDB_BASE_URL, https://api.wandb.ai). False when there is none, or no daemon
+    takes it; then it says why. Nothing else ever hands over a key."""
+    return _run.login(key or _run.find_key(host))
 
 
 def _show(new: Run | None) -> None:

@@ -5,6 +5,7 @@ import atexit
 import enum
 import errno
 import json
+import netrc
 import os
 import platform
 import secrets
@@ -12,12 +13,14 @@ import signal
 import sys
 import threading
 from typing import Any, Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 from . import _console, _native, _resume
 from ._values import Table, plain
 
 RESUME_TIMEOUT_MS = 5000  # how long init(resume=...) waits for W&B, when the link is up
 WORD_TIMEOUT_MS = 300  # how long finish() waits for the daemon to say what W&B does not have yet
+LOGIN_TIMEOUT_MS = 10000
 FINISH_TIMEOUT_MS = 2000  # how long finish() waits for the daemon's disk; the network it never waits for
 
 _native.set_hooks(plain, Table)
@@ -179,6 +182,31 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(v) for v in value]
     return value
+
+
+def find_key(host: str | None) -> str | None:
+    """The key of this process's user."""
+    if key := os.environ.get("WANDB_API_KEY"):
+        return key
+    machine = urlsplit(host or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    try:
+        found = netrc.netrc().authenticators(machine or "")
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return found[2] if found else None
+
+
+def login(key: str | None) -> bool:
+    if not key:
+        print("wbx: there is no key: wbx.login(key=...), WANDB_API_KEY, or wandb login", file=sys.stderr)
+        return False
+    result = client().login(key, LOGIN_TIMEOUT_MS)
+    if result == 0:
+        return True
+    reason = {errno.EINVAL: "that is no API key", errno.ENOENT: "no daemon runs", errno.ECONNREFUSED: "no daemon runs",
+              errno.EREMOTEIO: "the daemon cannot keep it"}.get(-result, os.strerror(-result))
+    print(f"wbx: the key was not handed over: {reason}", file=sys.stderr)
+    return False
 
 
 def check_token(token: str | bool | None) -> str | None:
