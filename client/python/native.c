@@ -354,6 +354,22 @@ static PyObject *run_wait(PyObject *o, PyObject *args)
 	Py_END_ALLOW_THREADS return status(r);
 }
 
+static PyObject *run_end_text(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	char text[ENDING_TEXT_MAX];
+	int timeout_ms = 0;
+	bool is_known;
+
+	if (!PyArg_ParseTuple(args, "i", &timeout_ms))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS is_known = ending_text(self->run, timeout_ms, text);
+	Py_END_ALLOW_THREADS;
+	if (!is_known)
+		Py_RETURN_NONE;
+	return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
 /* past(is_summary): JSON text, or None. */
 static PyObject *run_past(PyObject *o, PyObject *args)
 {
@@ -394,6 +410,7 @@ static PyMethodDef run_methods[] = {
 	 "call_start(op, inputs, attributes, parent_id, trace_id, display_name, step) -> (r, id)"},
 	{"call_end", run_call_end, METH_VARARGS, "call_end(id, output, exception)"},
 	{"info", run_info, METH_NOARGS, "info() -> dict: what W&B has answered"},
+	{"end_text", run_end_text, METH_VARARGS, "end_text(timeout_ms) -> str | None"},
 	{"wait", run_wait, METH_VARARGS, "wait(timeout_ms)"},
 	{"past", run_past, METH_VARARGS, "past(is_summary) -> str | None"},
 	{NULL, NULL, 0, NULL},
@@ -626,16 +643,20 @@ static PyObject *finish_at_exit(PyObject *module, PyObject *args)
 	PyObject *client;
 	PyObject *runs;
 	int alone;
+	Py_ssize_t told;
 	Py_ssize_t count;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OO!ip", &client, &PyList_Type, &runs, &ending.timeout_ms,
-			      &alone))
+	if (!PyArg_ParseTuple(args, "OO!niizp", &client, &PyList_Type, &runs, &told,
+			      &ending.timeout_ms, &ending.text_ms, &ending.forget, &alone))
 		return NULL;
 	count = PyList_Size(runs);
 	ending.w = ((struct client *)client)->w;
+	ending.told = (size_t)(told < count ? told : count);
 	ending.may_close = alone != 0;
 	ending.runs = mem_alloc(((size_t)count + 1) * sizeof(struct wbx_run *));
+	if (ending.forget != NULL)
+		ending.forget = mem_strdup(ending.forget);
 	if (ending.runs == NULL)
 		return PyErr_NoMemory();
 	for (; ending.count < (size_t)count; ending.count++)
@@ -650,7 +671,7 @@ static PyObject *finish_at_exit(PyObject *module, PyObject *args)
 
 static PyMethodDef module_methods[] = {
 	{"finish_at_exit", finish_at_exit, METH_VARARGS,
-	 "finish_at_exit(client, runs, timeout_ms, alone)"},
+	 "finish_at_exit(client, runs, told, timeout_ms, text_ms, forget, alone)"},
 	{"set_hooks", set_hooks, METH_VARARGS, "set_hooks(plain, table_type)"},
 	{NULL, NULL, 0, NULL},
 };

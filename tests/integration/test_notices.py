@@ -178,7 +178,7 @@ def auto_goes_on_with_the_run_that_did_not_end_well(box: Box) -> None:
     fake, daemon = sending(box, daemon__gone_after="500ms")
     (box.dir / "work").mkdir()
     ids = []
-    for life in range(4):
+    for life in range(6):
         t = trainer(box, """\
             os.chdir(sys.argv[1])
             run = wbx.init(project="p", resume="auto")
@@ -187,11 +187,13 @@ def auto_goes_on_with_the_run_that_did_not_end_well(box: Box) -> None:
             run.flush()
             if sys.argv[2] == "0": os._exit(9)
             if sys.argv[2] == "1": raise ValueError("it ends so")
+            if sys.argv[2] == "3": raise SystemExit(2)
+            if sys.argv[2] == "4": sys.exit(0)  # without finish()
             run.finish()
         """, box.dir / "work", life, socket=daemon.socket, name=f"life{life}")
         ids.append(t.read_line().strip())
         t.wait()
-    assert ids[0] == ids[1] == ids[2] != ids[3], ids
+    assert ids[0] == ids[1] == ids[2] != ids[3] == ids[4] != ids[5], ids
     until(lambda: daemon.store.query("SELECT state FROM run WHERE name = ?", ids[0]) == [(4,)], "the run is over")
     assert [own(r) for r in fake.rows(ids[0])] == [{"life": n} for n in range(3)]
 

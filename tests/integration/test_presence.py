@@ -100,6 +100,22 @@ def a_run_ends_with_the_status_of_its_process(box: Box) -> None:
     fake.check()
 
 
+@test
+def the_end_of_the_process_tells_what_waits_as_finish_does(box: Box) -> None:
+    fake, daemon = sending(box)
+    t = trainer(box, """\
+        run = wbx.init(project="p", id="r")
+        run.log({"i": 1})
+        print("a line that does not end", end="", flush=True)
+        raise SystemExit(2)
+    """, socket=daemon.socket)
+    assert t.wait() == 2
+    assert "wbx: run r: " in (box.dir / "trainer.err").read_text()
+    fake.await_run("r", "failed")
+    assert any("a line that does not end" in line for line in fake.console("r")), fake.console("r")
+    fake.check()
+
+
 @test(seconds=120)
 def a_worker_of_multiprocessing_ends_its_own_run(box: Box) -> None:
     fake, daemon = sending(box, daemon__gone_after="1s")

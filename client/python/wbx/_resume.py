@@ -33,7 +33,12 @@ def remember(run_id: str) -> str | None:
     return None
 
 
+def path_of(run_id: str) -> str | None:
+    """The file in which this run is noted, if it is."""
+    return str(_path().absolute()) if last_id() == run_id else None
+
+
 def forget(run_id: str) -> None:
     """The run ended well."""
-    if last_id() == run_id:
-        _path().unlink(missing_ok=True)
+    if path := path_of(run_id):
+        Path(path).unlink(missing_ok=True)

@@ -456,16 +456,8 @@ class Run:
 
     def _tell_end(self) -> None:
         """What W&B has of the run now, and what waits."""
-        if self._native.wait(WORD_TIMEOUT_MS) < 0:
-            return
-        info = self._native.info()
-        where = f": {info['url']}" if info["url"] else ""
-        if info["waiting"] == 0 and not info["reason"]:
-            _say(f"run {self.id}: W&B has all of it{where}")
-        else:
-            why = f" ({info['reason']})" if info["reason"] else ""
-            _say(f"run {self.id}: all of it is on this machine's disk, {info['waiting']} records wait for W&B{why}; "
-                 f"the daemon sends them (wbxctl status){where}")
+        if text := self._native.end_text(WORD_TIMEOUT_MS):
+            _say(text)
 
     def __enter__(self) -> "Run":
         return self
@@ -564,7 +556,12 @@ def _at_exit() -> None:
         for run in runs:
             run._finish(128 + signal.SIGINT, at_exit=True)
     elif runs:
-        _native.finish_at_exit(_client, [run._native for run in runs], FINISH_TIMEOUT_MS, threading.active_count() == 1)
+        runs.sort(key=lambda run: run._attached)
+        for run in runs:
+            _console.release(run._take_output)
+        forget = next(filter(None, (_resume.path_of(run.id) for run in runs if run._autoresume)), None)
+        _native.finish_at_exit(_client, [run._native for run in runs], sum(not run._attached for run in runs), FINISH_TIMEOUT_MS, WORD_TIMEOUT_MS,
+                               forget, threading.active_count() == 1)
 
 
 def _at_end_of_worker() -> None:
