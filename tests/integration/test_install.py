@@ -113,32 +113,16 @@ def the_header_is_fit_for_cplusplus(box: Box) -> None:
     run("c++", "-Wall", "-Wextra", "-Werror", source, *have.pkg_config("--cflags", "--libs"), "-o", box.dir / "a")
 
 
-def example(language: str) -> str:
-    """The README's program in that language."""
-    return (ROOT / "README.md").read_text().partition(f"```{language}\n")[2].partition("```")[0]
-
-
 @test
 def the_readme_s_python_example_runs(box: Box) -> None:
     daemon = started(box)
-    process = trainer(box, example("python"), socket=daemon.socket)
+    code = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    process = trainer(box, code, socket=daemon.socket)
     assert process.wait() == 0
     rows = daemon.store.rows(kind="log")
     assert len(rows) == 101 and rows[99].body["data"]["train/reward"] == 0.99, len(rows)
     assert [r.body["data"] for r in daemon.store.rows(kind="summary")] == [{"best_reward": 0.99}]
     assert len(daemon.store.rows(kind="finish")) == 1
-    daemon.stop()
-
-
-@test
-def the_readme_s_c_example_runs(box: Box) -> None:
-    have = Installed(box)
-    source, program = box.dir / "train.c", box.dir / "train"
-    source.write_text(example("c"))
-    run("cc", "-Wall", "-Wextra", "-Werror", source, *have.pkg_config("--cflags", "--libs"), "-o", program)
-    daemon = started(box)
-    run(program, WBX_SOCKET=str(daemon.socket), HOME=str(box.dir), LD_LIBRARY_PATH=str(have.lib))
-    assert len(daemon.store.rows(kind="log")) == 100 and len(daemon.store.rows(kind="finish")) == 1
     daemon.stop()
 
 
