@@ -154,7 +154,7 @@ def verify_tells_what_is_different(box: Box) -> None:
     log_whole(daemon, "r", count=10)
     fake.await_run("r", "finished")
     ctl.await_healthy()
-    says(fake, 10, fake.config("r") | {"lr": {"value": 5}}, fake.summary("r") | {"best": 0.25, "of_others": 1})
+    says(fake, 10, fake.config("r") | {"lr": {"value": 5}}, fake.summary("r") | {"wbx/complete": True, "best": 0.25, "of_others": 1})
     text = ctl("verify", "r", code=DATA)
     assert "summary best: here 0.5, W&B 0.25\n" in text and "config lr: here " in text, text
     assert "of_others" not in text and "2 different\nDIFFERENT\n" in text, text
@@ -168,7 +168,7 @@ def verify_tells_rows_that_are_missing_and_a_run_that_is(box: Box) -> None:
     log_whole(daemon, "r", count=10)
     fake.await_run("r", "finished")
     ctl.await_healthy()
-    says(fake, 8, fake.config("r"), fake.summary("r"))
+    says(fake, 8, fake.config("r"), fake.summary("r") | {"wbx/complete": True})
     text = ctl("verify", "r", code=DATA)
     assert "rows      here 10, W&B 8  DIFFERENT\n" in text and ", 0 different\n" in text, text
     fake.stop()

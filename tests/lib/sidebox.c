@@ -1,18 +1,27 @@
 /* See sidebox.h. */
 #include "tests/lib/sidebox.h"
 
+#include <stdlib.h>
+
+/* What does not hold ends the process: a test without memory fails, and does not crash. */
+static void need(bool holds)
+{
+	if (!holds)
+		exit(EXIT_FAILURE);
+}
+
 /* --- the reader that the planner has --- */
 
 int reader_stream(struct reader *r, int64_t stream, struct stream_info *ret)
 {
-	assert(stream == stream_of(SIDEBOX_RUN, CLASS_REST));
+	need(stream == stream_of(SIDEBOX_RUN, CLASS_REST));
 	*ret = (struct stream_info){.planned_lsn = r->planned_lsn};
 	return 0;
 }
 
 int reader_side_counts(struct reader *r, int64_t run, struct side_count ret[SIDE_FILES])
 {
-	assert(run == SIDEBOX_RUN);
+	need(run == SIDEBOX_RUN);
 	for (unsigned f = 0; f < SIDE_FILES; f++) {
 		ret[f] = (struct side_count){0};
 		for (int64_t i = 0; i < SIDEBOX_LINES_MAX; i++) {
@@ -20,7 +29,7 @@ int reader_side_counts(struct reader *r, int64_t run, struct side_count ret[SIDE
 				continue;
 			if (ret[f].count == 0)
 				ret[f].first = i;
-			assert(i == ret[f].first + ret[f].count); /* one block */
+			need(i == ret[f].first + ret[f].count); /* one block */
 			ret[f].count++;
 		}
 	}
@@ -29,7 +38,7 @@ int reader_side_counts(struct reader *r, int64_t run, struct side_count ret[SIDE
 
 int reader_side(struct reader *r, int64_t run, struct buf *ret)
 {
-	assert(run == SIDEBOX_RUN);
+	need(run == SIDEBOX_RUN);
 	return r->state.len == 0 ? -ENOENT : buf_add(ret, r->state.data, r->state.len);
 }
 
@@ -44,20 +53,20 @@ static void set(struct buf *line, struct span text)
 	r = buf_reserve(line, text.len + 1); /* data is not NULL, also of an empty one */
 	if (r == 0)
 		r = buf_add(line, text.at, text.len);
-	assert(r == 0);
+	need(r == 0);
 }
 
 static void shift(struct sidebox_file *f, int64_t from, int64_t by)
 {
 	struct buf *moved = mem_zalloc(sizeof(f->planned));
 
-	assert(moved != NULL);
+	need(moved != NULL);
 	for (int64_t i = 0; i < SIDEBOX_LINES_MAX; i++) {
 		int64_t to = i >= from ? i + by : i;
 
 		if (f->planned[i].data == NULL)
 			continue;
-		assert(to >= 0 && to < SIDEBOX_LINES_MAX && moved[to].data == NULL);
+		need(to >= 0 && to < SIDEBOX_LINES_MAX && moved[to].data == NULL);
 		moved[to] = f->planned[i];
 	}
 	memcpy(f->planned, moved, sizeof(f->planned));
@@ -70,20 +79,20 @@ static void apply(struct reader *r, const struct change *c)
 
 	switch ((int)c->kind) {
 	case CHANGE_SIDE_ADD:
-		assert(c->offset >= 0 && c->offset < SIDEBOX_LINES_MAX);
+		need(c->offset >= 0 && c->offset < SIDEBOX_LINES_MAX);
 		set(&f->planned[c->offset], c->text);
 		return;
 	case CHANGE_SIDE_STATE:
 		buf_done(&r->state);
 		buf_init(&r->state, 64 << 20);
-		assert(buf_add(&r->state, c->text.at, c->text.len) == 0);
+		need(buf_add(&r->state, c->text.at, c->text.len) == 0);
 		return;
 	case CHANGE_SIDE_DONE:
 		for (int64_t i = 0; i < c->offset; i++)
 			buf_done(&f->planned[i]);
 		return;
 	case CHANGE_SIDE_DROP:
-		assert(f->planned[c->offset].data != NULL);
+		need(f->planned[c->offset].data != NULL);
 		buf_done(&f->planned[c->offset]);
 		shift(f, c->offset, -1);
 		return;
@@ -96,12 +105,12 @@ static void apply(struct reader *r, const struct change *c)
 	case CHANGE_DEAD_ADD: r->dead++; return;
 	case CHANGE_DEAD_DROP: r->letters_gone++; return;
 	}
-	assert(false && "a change that is none of these");
+	need(false && "a change that is none of these");
 }
 
 void sidebox_apply(struct sidebox *b)
 {
-	assert(b->changes->error == 0);
+	need(b->changes->error == 0);
 	for (size_t i = 0; i < b->changes->count; i++)
 		apply(b->reader, &b->changes->items[i]);
 	changes_reset(b->changes);
@@ -113,7 +122,7 @@ void sidebox_open(struct sidebox *b)
 {
 	*b = (struct sidebox){.reader = mem_zalloc(sizeof(*b->reader)),
 			      .changes = changes_new(b, NULL)};
-	assert(b->reader != NULL && b->changes != NULL);
+	need(b->reader != NULL && b->changes != NULL);
 	side_init(&b->side, SIDEBOX_RUN);
 	b->side.is_structured = true;
 }
@@ -138,14 +147,14 @@ void sidebox_take(struct sidebox *b, const struct stored_record *record)
 
 	side_begin(&b->side);
 	r = side_take(&b->side, b->changes, record);
-	assert(r == 0);
+	need(r == 0);
 }
 
 void sidebox_commit(struct sidebox *b)
 {
 	int r = side_end(&b->side, b->changes);
 
-	assert(r == 0);
+	need(r == 0);
 	sidebox_apply(b);
 }
 
@@ -160,8 +169,8 @@ void sidebox_send(struct sidebox *b, int64_t max, bool is_answered)
 		for (; counts[i] < unsent->count && max > 0; counts[i]++, max--) {
 			int64_t at = unsent->first + counts[i];
 
-			assert(at <= f->count); /* no gap */
-			assert(f->planned[at].data != NULL);
+			need(at <= f->count); /* no gap */
+			need(f->planned[at].data != NULL);
 			set(&f->there[at], buf_span(&f->planned[at]));
 			if (at == f->count)
 				f->count++;
@@ -191,7 +200,7 @@ void sidebox_restart(struct sidebox *b)
 	side_done(&b->side);
 	side_init(&b->side, SIDEBOX_RUN);
 	r = side_load(&b->side, b->reader);
-	assert(r == 0);
+	need(r == 0);
 	b->side.is_structured = is_structured;
 	b->side.start_us = start_us;
 }
