@@ -31,6 +31,7 @@ struct conn {
 	struct session *session;
 	enum conn_state state;
 	uid_t uid;
+	struct loop_user *user;
 	uint64_t opened_ms;
 	uint64_t partial_since_ms;
 	struct buf partial; /* bytes that are not a whole frame yet, or that are held */
@@ -74,7 +75,7 @@ static void on_closed(uv_handle_t *handle)
 
 static void budget_to(struct conn *c, size_t bytes)
 {
-	loop_budget(c->ingest, c->budgeted, bytes);
+	loop_budget(c->ingest, c->user, c->budgeted, bytes);
 	c->budgeted = bytes;
 }
 
@@ -84,11 +85,11 @@ static void conn_drop(struct conn *c)
 		return;
 	conn_move(c, CONN_CLOSING);
 	budget_to(c, 0);
-	loop_end_turn(c->ingest, c);
+	loop_end_turn(c->ingest, c->user, c);
 	*c->prev = c->next;
 	if (c->next != NULL)
 		c->next->prev = c->prev;
-	loop_conn_gone(c->ingest, c->uid);
+	loop_conn_gone(c->ingest, c->user);
 	uv_close((uv_handle_t *)&c->pipe, on_closed); /* frees c */
 }
 
@@ -182,7 +183,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
 	struct conn *c = container_of(handle, struct conn, pipe);
 
 	(void)suggested;
-	*ret = loop_read_buffer(c->ingest);
+	*ret = loop_read_buffer(c->ingest, c->user);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer);
@@ -215,7 +216,8 @@ void conn_stop_reading(struct conn *c)
  * may take. */
 static bool within_budget(struct conn *c)
 {
-	return c->budgeted == 0 || loop_budget_is_kept(c->ingest) || loop_take_turn(c->ingest, c);
+	return c->budgeted == 0 || loop_budget_is_kept(c->ingest, c->user) ||
+	       loop_take_turn(c->ingest, c->user, c);
 }
 
 static void after_feed(struct conn *c, enum feed_result result, size_t used)
@@ -230,7 +232,7 @@ static void after_feed(struct conn *c, enum feed_result result, size_t used)
 		buf_trim(&c->partial, PARTIAL_KEEP);
 	budget_to(c, c->partial.len > PARTIAL_FREE ? c->partial.len - PARTIAL_FREE : 0);
 	if (c->budgeted == 0)
-		loop_end_turn(c->ingest, c);
+		loop_end_turn(c->ingest, c->user, c);
 	if (result == FEED_HELD) {
 		c->over_budget = false;
 		conn_stop_reading(c);
@@ -346,11 +348,11 @@ int conn_accept(struct ingest *ingest, struct listener *listener)
 	if (r == 0)
 		r = peer_uid(&c->pipe, &c->uid);
 	if (r == 0)
-		r = loop_conn_came(ingest, c->uid);
+		r = loop_conn_came(ingest, c->uid, &c->user);
 	if (r == 0) {
 		c->session = session_new(ingest, c->uid, &source_ops, c);
 		if (c->session == NULL) {
-			loop_conn_gone(ingest, c->uid);
+			loop_conn_gone(ingest, c->user);
 			r = -ENOMEM;
 		}
 	}

@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from ctl import Ctl
 from daemon import Daemon
 from delivery import Logged, some_rows
 from journal import spool_bytes, spool_path
-from process import BUILD, clean_env
-from tap import WAIT_SECONDS, Box, main, test, until
+from tap import WAIT_SECONDS, Box, main, pause, test, until
+from trainer import python_env
 from users import ALICE, BOB, CAROL, CtlAs, client_as, connect_as, need_root, shared
 from wandb import KEY, Fake, forwarding, key_file, own
 
@@ -190,7 +191,7 @@ def python_hands_over_the_key_when_its_user_says_so(box: Box) -> None:
     fake, daemon = sending(box, key=False)
 
     def run(code: str, **env: str) -> str:
-        env = clean_env(HOME=str(box.dir), PYTHONPATH=str(BUILD / "client/python"), WBX_SOCKET=str(daemon.socket), **env)
+        env = python_env(HOME=str(box.dir), WBX_SOCKET=str(daemon.socket), **env)
         done = subprocess.run([sys.executable, "-c", f"import wbx\n{code}"], env=env, capture_output=True, text=True, timeout=WAIT_SECONDS)
         assert done.returncode == 0, done
         return done.stdout + done.stderr
@@ -457,6 +458,40 @@ def who_has_more_waiting_than_one_may_is_refused_alone(box: Box) -> None:
 
 
 @test
+def frames_sent_by_halves_hold_back_nobody_else_s(box: Box) -> None:
+    daemon = shared(box)
+    half = record("log", 2, run="b", t=now_us(), data={"text": "x" * ((1 << 20) - 200)})[:1000000]
+    halves = [client_as(daemon, BOB) for _ in range(40)]  # more than the whole budget
+    with client_as(daemon, ALICE) as a:
+        a.open_run("a")
+        for c in halves:
+            c.open_run("b")
+            c.await_ack()
+            c.sock.setblocking(False)
+        rest = {c: memoryview(half) for c in halves}
+
+        def push() -> bool:
+            """Nothing more is taken of them."""
+            before = sum(map(len, rest.values()))
+            for _ in range(20):
+                for c in halves:
+                    with contextlib.suppress(BlockingIOError):
+                        rest[c] = rest[c][c.sock.send(rest[c][:1 << 16]):]
+                pause()
+            return sum(map(len, rest.values())) == before
+
+        until(push, "the daemon reads no more of the halves")
+        for _ in range(5):
+            a.send("log", run="a", t=now_us(), data={"text": "x" * 900000})
+        a.send("flush")
+        began = time.monotonic()
+        a.await_ack()
+        assert time.monotonic() - began < 25, "not after the time that a frame may take"
+    for c in halves:
+        c.close()
+
+
+@test
 def a_flood_of_one_user_does_not_hold_back_another(box: Box) -> None:
     daemon = shared(box)
     flood = [client_as(daemon, BOB) for _ in range(3)]
@@ -620,7 +655,7 @@ def a_run_is_joined_by_the_python_package_too(box: Box) -> None:
                 "assert r.flush(30)\nr.finish()\nmine = wbx.init(project='p', id='mine', token=True)\n"
                 "assert len(mine.token) == 32\nmine.finish()\n"
                 "try:\n    wbx.init(project='p', token='short')\nexcept wbx.UsageError:\n    print('refused')\n")
-        env = clean_env(HOME=str(box.dir), PYTHONPATH=str(BUILD / "client/python"), WBX_SOCKET=str(daemon.socket))
+        env = python_env(HOME=str(box.dir), WBX_SOCKET=str(daemon.socket))
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=WAIT_SECONDS)
         assert done.returncode == 0 and done.stdout.endswith("refused\n"), done
         a.finish("r")
