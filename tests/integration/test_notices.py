@@ -248,7 +248,7 @@ def stop_is_seen_and_raised_when_asked_for(box: Box) -> None:
     t.expect_line("run r was stopped in W&B")
     assert t.wait() == 0
     fake.await_run("r", "finished")
-    assert [own(r) for r in fake.rows("r")] == [{"b": 1}]
+    assert [own(r) for r in fake.rows("r")] == [{"a": 1}, {"b": 1}], "the row is kept before it is raised"
     assert "somebody pressed Stop for run r" in said(box)
 
 

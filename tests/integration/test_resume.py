@@ -137,6 +137,64 @@ def must_without_a_run_leaves_nothing_behind_when_nothing_was_logged(box: Box) -
 
 
 @test
+def who_was_refused_leaves_nothing_that_the_next_one_meets(box: Box) -> None:
+    fake = Fake(box)
+    here = node(box, fake, "here")
+    for resume in ("must", "allow"):
+        with greeted(here.socket) as c:
+            c.open_run("r", resume=resume, config={resume: 1}, name=resume)
+            if resume == "allow":
+                c.log_many(2)
+            c.finish("r")
+        until(lambda: here.store.query("SELECT state, parked FROM run") == [(4, None)], f"the run of {resume} is over")
+    fake.await_run("r", "finished")
+    assert fake.config("r") == {"allow": 1} and fake.run("r")["displayName"] == "allow" and len(fake.rows("r")) == 2
+    fake.check()
+
+
+@test
+def who_was_refused_a_run_of_w_and_b_changes_nothing_of_it_later_either(box: Box) -> None:
+    fake = Fake(box)
+    before = first_life(box, fake)
+    here = node(box, fake, "here")
+    for life in range(2):
+        with greeted(here.socket) as c:
+            c.open_run("r", resume="never", config={"lr": 0}, name="another")
+            c.finish("r", 3)
+        until(lambda: here.store.query("SELECT state, parked FROM run") == [(4, None)] and
+              here.store.query("SELECT lsn FROM cursor WHERE stream % 4 = 0") == here.store.query("SELECT max(lsn) FROM record"), "it is over")
+    Ctl(here)("tag", "r", "+looked-at")
+    until(lambda: "looked-at" in fake.run("r")["tags"], "the tag is there")
+    run = fake.run("r")
+    assert run["displayName"] == "its name" and run["exitcode"] == 0 and run["state"] == "finished" and fake.config("r") == before.config
+    with greeted(here.socket) as c:
+        c.open_run("r", resume="allow", config={"b": 2})
+        c.send("log", run="r", t=now_us(), data={"acc": 0.7})
+        c.finish("r")
+    fake.await_rows("r", 4)
+    fake.await_run("r", "finished")
+    assert fake.config("r") == before.config | {"b": 2}
+    assert fake.summary("r")["acc"] == {"max": 0.9, "first": 0.9}
+
+
+@test
+def who_attaches_and_leaves_before_the_run_is_opened_is_in_nobody_s_way(box: Box) -> None:
+    fake = Fake(box)
+    here = node(box, fake, "here")
+    with greeted(here.socket) as c:
+        c.send("attach", run="r", t=now_us(), project="p")
+        c.finish("r")
+    until(lambda: here.store.query("SELECT state FROM run") == [(4,)], "it is over")
+    with greeted(here.socket) as c:
+        c.open_run("r")
+        c.log_many(3)
+        c.finish("r")
+    fake.await_run("r", "finished")
+    assert len(fake.rows("r")) == 3
+    fake.check()
+
+
+@test
 def never_with_a_run_waits_for_a_person_and_changes_nothing(box: Box) -> None:
     fake = Fake(box)
     before = first_life(box, fake)
@@ -312,6 +370,49 @@ def rows_whose_answer_was_lost_are_there_once_also_when_others_wrote_behind_them
     assert sorted(r["n"] for r in rows) == [*range(9), 100, 101, 102], [r["n"] for r in rows]
     assert [r["_step"] for r in rows] == list(range(12))
     fake.check()
+
+
+@test
+def rows_that_wait_for_a_server_in_trouble_go_behind_those_that_came_meanwhile(box: Box) -> None:
+    fake = Fake(box)
+    first_life(box, fake)
+    here = node(box, fake, "here", models__backoff_max="100ms")
+    with greeted(here.socket) as c:
+        c.open_run("r", resume="allow")
+        fault = fake.fault({"kind": "filestream"}, {"status": 503}, count=-1)
+        for row in some_rows(5, 50):
+            c.send("log", run="r", t=now_us(), data=row)
+        c.flush()
+        fake.await_hits(fault)
+        fake.ask("/__run", {"run": f"{ENTITY}/p/r", "foreign_rows": [{"_step": 3 + i, "_timestamp": 1, "_runtime": 1, "n": 100 + i} for i in range(4)]})
+        fake.await_hits(fault, 3)
+        fake.clear_faults()
+        c.finish("r")
+    fake.await_rows("r", 12)
+    fake.await_run("r", "finished")
+    assert [r["n"] for r in fake.rows("r")[3:]] == [100, 101, 102, 103, 50, 51, 52, 53, 54]
+
+
+@test
+def the_clock_of_a_run_that_is_tried_again_is_its_own(box: Box) -> None:
+    fake = Fake(box)
+    here = node(box, fake, "here")
+    start = now_us()
+    with greeted(here.socket) as c:
+        c.send("run", run="r", t=start, project="p")
+        c.send("log", run="r", t=start + 3_600_000_000, data={"n": 0})
+        c.flush()
+        fake.await_rows("r", 1)
+        fake.fault({"kind": "filestream"}, {"status": 404}, count=1)
+        c.send("log", run="r", t=start + 3_601_000_000, data={"n": 1})
+        c.flush()
+        here.await_log("parked:")
+        Ctl(here)("retry", "--run", "r")
+        fake.await_rows("r", 2)
+        c.send("log", run="r", t=start + 3_602_000_000, data={"n": 2})
+        c.finish("r")
+    fake.await_run("r", "finished")
+    assert [round(r["_runtime"]) for r in fake.rows("r")] == [3600, 3601, 3602]
 
 
 @test

@@ -15,21 +15,21 @@ def last_id() -> str | None:
     """Of the run that did not end well here; None: there is none, or the file cannot be read."""
     try:
         found = json.loads(_path().read_text()).get("run_id")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, RuntimeError, ValueError, AttributeError):
         return None
     return found if isinstance(found, str) and found else None
 
 
 def remember(run_id: str) -> str | None:
     """Notes the run until it ends well; why that failed, or None."""
-    path = _path()
     try:
+        path = _path()
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(f".{os.getpid()}")
         fresh.write_text(json.dumps({"run_id": run_id}))
         fresh.replace(path)
-    except OSError as e:
-        return f"{path}: {e.strerror}"
+    except (OSError, RuntimeError) as e:
+        return str(e)
     return None
 
 
@@ -40,5 +40,8 @@ def path_of(run_id: str) -> str | None:
 
 def forget(run_id: str) -> None:
     """The run ended well."""
-    if path := path_of(run_id):
-        Path(path).unlink(missing_ok=True)
+    try:
+        if path := path_of(run_id):
+            Path(path).unlink(missing_ok=True)
+    except (OSError, RuntimeError):
+        pass  # the next start with "auto" goes on with it once more

@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from typing import Any, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -156,6 +157,15 @@ class Summary(_Items):
         object.__setattr__(self, "_items", values | self._items)
 
 
+def _past(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as e:
+        _say(f"what W&B has of the run cannot be read here, and stays as it is there: {e}")
+        return {}
+    return {k: v for k, v in found.items() if not k.startswith("_wandb")}
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
@@ -265,8 +275,6 @@ class Run:
                 raise TypeError("the keys of what is logged must be str")
         if step is not None and not isinstance(step, int):
             step = int(step)
-        if self._native.stopped:
-            self._stop()
         result = self._native.log(data, step, commit)
         with _lock:
             if step is not None and step > self._step:
@@ -275,6 +283,8 @@ class Run:
                 self._step += 1
         self.summary._logged(data)
         _look(result, "a row")
+        if self._native.stopped:
+            self._stop()
 
     def define_metric(self, name: str, step_metric: Any = None, step_sync: bool | None = None, hidden: bool | None = None,
                       summary: str | None = None, goal: str | None = None, overwrite: bool | None = None) -> "Metric":
@@ -407,8 +417,9 @@ class Run:
         otherwise than `resume` says."""
         if self._autoresume and (fault := _resume.remember(self.id)):
             _say(f"resume=auto will not find run {self.id} again: {fault}")
-        self._client.flush(RESUME_TIMEOUT_MS)
-        result = self._native.wait(RESUME_TIMEOUT_MS)
+        until = time.monotonic() + RESUME_TIMEOUT_MS / 1000
+        self._client.flush(RESUME_TIMEOUT_MS // 2)
+        result = self._native.wait(max(0, int((until - time.monotonic()) * 1000)))
         info = self._native.info()
         taken = resume == "never" and (info["known"] or info["resumed"])
         if result == -errno.EEXIST or taken:
@@ -421,7 +432,7 @@ class Run:
         for values, is_summary in ((self.config, False), (self.summary, True)):
             past = self._native.past(is_summary)
             if past is not None:
-                values._resumed({k: v for k, v in json.loads(past).items() if not k.startswith("_wandb")})
+                values._resumed(_past(past))
         if info["next_step"] > self._step:
             self._step = info["next_step"]
 

@@ -138,8 +138,8 @@ static int take_run(struct plan *p, const struct stored_record *stored, const st
 	if (p->has_run && resume == RESUME_NEVER && !rows_has(&p->rows, stored->producer))
 		return join(p, stored, r, true); /* it was told; what it logs all the same is only
 						    added */
-	if (!p->has_run)
-		p->resume = resume;
+	if (!p->has_run || resume == RESUME_ANY)
+		p->resume = resume;        /* who does not mind makes it, or goes on with it */
 	if (rows_are_deserted(&p->rows)) { /* it is opened again: the last word is not spoken */
 		p->is_resumed |= p->has_run;
 		p->has_exit_code = p->preempting = false;
@@ -339,14 +339,28 @@ int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 
 /* --- what W&B has already --- */
 
+int plan_forget_opening(struct plan *p)
+{
+	int r;
+
+	about_done(&p->about);
+	r = about_init(&p->about);
+	p->has_run = p->is_resumed = p->summary_dirty = p->has_exit_code = false;
+	p->exit_code = 0;
+	p->start_us = 0;
+	p->resume = RESUME_ANY;
+	return r;
+}
+
 int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_about *about)
 {
 	int r = about->defines.len > 0 ? metrics_adopt(&p->metrics, buf_span(&about->defines)) : 0;
 
 	if (r == 0)
 		r = summary_adopt(&p->summary, &p->metrics, &about->summary);
-	if (r < 0 || p->is_resumed)
+	if (r < 0 || p->is_made)
 		return r;
+	p->is_made = true;
 	p->is_resumed = true;
 	p->start_us -= server->runtime_us;
 	return 0;
@@ -356,12 +370,13 @@ int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 22);
+	pack_map(out, 23);
 	pack_pair_uint(out, "v", PLAN_VERSION);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
 	pack_pair_bool(out, "has_run", p->has_run);
 	pack_pair_bool(out, "is_resumed", p->is_resumed);
+	pack_pair_bool(out, "is_made", p->is_made);
 	pack_pair_bool(out, "has_company", p->has_company);
 	pack_pair_bool(out, "has_ended", p->has_ended);
 	pack_pair_bool(out, "has_written", p->has_written);
@@ -482,6 +497,7 @@ static int read_state(struct plan *p, struct mp map)
 	p->newest_us = mp_get_int(map, "newest", 0);
 	p->has_run = mp_get_bool(map, "has_run", false);
 	p->is_resumed = mp_get_bool(map, "is_resumed", false);
+	p->is_made = mp_get_bool(map, "is_made", false);
 	p->has_company = mp_get_bool(map, "has_company", false);
 	p->has_ended = mp_get_bool(map, "has_ended", false);
 	p->has_written = mp_get_bool(map, "has_written", false);

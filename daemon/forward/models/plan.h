@@ -52,6 +52,7 @@ struct plan {
 	bool may_write;   /* W&B knows the run: rows can be planned; not stored */
 	bool has_run;     /* a `run` record came: it is not only attached to */
 	bool is_resumed;  /* W&B had it before, or it had ended here */
+	bool is_made;     /* W&B has it, and our clock is the run's */
 	bool has_company; /* others write to it, too: what they set is looked at again and again */
 	bool has_ended;   /* at W&B, when those who only attached came to it: exit_code says how */
 	bool has_written; /* they did, and so opened it again */
@@ -134,6 +135,8 @@ void plan_save(struct plan *p, struct changes *changes);
  * numbers behind it. */
 void plan_note_move(struct plan *p, struct changes *changes);
 
+/* The process that opened the run was refused: what it said of it goes. 0, -ENOMEM. */
+int plan_forget_opening(struct plan *p);
 /* W&B has the run already, with so many seconds behind it: ours goes on from there. 0, -ENOMEM,
  * -E2BIG. */
 struct wire_run;

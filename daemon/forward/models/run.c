@@ -13,6 +13,7 @@
 #include <string.h>
 
 enum {
+	ABOUT_OLD_MS = 60000, /* what W&B said of config and tags is asked for again */
 	STORE_RETRY_MS = 1000,
 	BEHIND_INTERVAL_MS = 1000, /* between requests while there is much output */
 };
@@ -115,7 +116,7 @@ static bool wants_about(const struct models_run *r)
 {
 	const struct plan *p = r->plan;
 
-	if (r->has_about)
+	if (r->has_about && clock_mono_ms() < r->about_ms + ABOUT_OLD_MS)
 		return false;
 	return r->info->state == RUN_NEW || (p->about.dirty & (ABOUT_TAGS | ABOUT_CONFIG)) != 0 ||
 	       (p->summary_dirty && (p->has_company || !p->has_run));
@@ -167,7 +168,9 @@ static void reopen(struct models_run *r)
 		return;
 	r->plan->about.dirty |= ABOUT_CONFIG;
 	run_unsay_complete(r);
-	run_move(r, RUN_LIVE);
+	/* one that W&B never had (nothing came of it) is asked for as a new one is */
+	run_move(r, r->info->server_id[0] == '\0' ? RUN_NEW : RUN_LIVE);
+	r->plan->may_write = r->info->state != RUN_NEW;
 	plan_save(r->plan, r->changes);
 	run_commit(r);
 }
@@ -269,6 +272,22 @@ static bool wants_plan(const struct models_run *r, bool has_more)
 	       r->planned_bytes < sink_body_target(r->user->sink, r->user->uid);
 }
 
+/* Who opened it was refused, and has left: what he said of the run is not said. */
+static void end_refused(struct models_run *r)
+{
+	int e;
+
+	if (!run_changes(r))
+		return;
+	e = plan_forget_opening(r->plan);
+	if (e < 0) {
+		run_give_up(r, "forgetting what was refused", e);
+		return;
+	}
+	plan_save(r->plan, r->changes);
+	end_quietly(r);
+}
+
 /* W&B has the run otherwise than the one who opened it says. Nothing is made of it but when there is
  * something to deliver: then it waits for a person. */
 static uint64_t hold_conflict(struct models_run *r, bool has_more, uint64_t now_ms)
@@ -285,7 +304,7 @@ static uint64_t hold_conflict(struct models_run *r, bool has_more, uint64_t now_
 		run_park(r, r->conflict);
 		run_commit(r);
 	} else if (plan_is_over(p) && !has_more) {
-		end_quietly(r);
+		end_refused(r);
 	}
 	return UINT64_MAX;
 }
@@ -347,7 +366,7 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	}
 	if (wants_side)
 		return run_side_start(r, !has_more) ? run_send(r, now_ms) : now_ms;
-	if (r->conflict != NULL)
+	if (r->conflict != NULL && !run_conflict_is_over(r))
 		return hold_conflict(r, has_more, now_ms);
 	return act_planned(r, has_more, has_side, now_ms);
 }
@@ -533,6 +552,7 @@ uint64_t models_run_next_ms(const struct models_run *r)
 void models_run_unload(struct models_run *r)
 {
 	assert(!models_run_is_away(r));
+	r->changes = changes_free(r->changes); /* of a plan that is not finished */
 	if (r->plan != NULL) {
 		plan_done(r->plan);
 		wire_about_done(&r->server_about);

@@ -81,6 +81,7 @@ struct models_run {
 	uint64_t posted_ms;     /* when the last stream request went out; 0: none yet */
 	unsigned attempt;       /* that failed, of the request under way */
 	unsigned doubts;        /* 401 or 403 since the last success */
+	uint64_t about_ms;      /* when server_about was said */
 	uint64_t asked_ms;      /* when W&B said last how far it has the run */
 	unsigned quiet_asks;    /* since somebody else's rows were found */
 	unsigned short_counts;  /* how often W&B said that it has less than it confirmed */
@@ -96,6 +97,7 @@ struct models_run {
 	uint64_t orphan_ms;     /* since when nobody has opened it, here or there; 0: not so */
 	uint64_t orphan_ask_ms; /* when W&B is asked again */
 	int64_t orphan_lsn;     /* nobody has, up to this record */
+	bool is_too_big;        /* the answer under way */
 	bool has_about;         /* `server` and `server_about` are fresh */
 	struct wire_run server;
 	struct wire_about server_about;
@@ -170,8 +172,11 @@ void run_tell(struct models_run *r);
 
 /* --- run_place.c: where our lines stand beside those of others --- */
 void run_forget_about(struct models_run *r);
-/* W&B said how it has the run: *server, and server_about when that was asked for. */
-void run_status_is_known(struct models_run *r, const struct wire_run *server);
+/* W&B said how it has the run: *server, and server_about when that was asked for. error: -E2BIG, it is
+ * more than was kept. */
+void run_status_is_known(struct models_run *r, const struct wire_run *server, int error);
+/* Somebody else has opened it since, who does not mind: it is asked for anew. */
+bool run_conflict_is_over(struct models_run *r);
 /* The run is created, or was there, with so many lines: ours go behind. Adds to r->changes. */
 void run_take_place(struct models_run *r, int64_t lines);
 /* Must W&B be asked how far it has the run before the next rows get their places? */

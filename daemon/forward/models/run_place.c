@@ -29,7 +29,11 @@ bool run_must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms)
 	bool is_alone = r->is_alone && now_ms < r->heard_ms + 2 * r->host->heartbeat_ms &&
 			(!r->plan->has_company || now_ms < r->asked_ms + every_ms);
 
-	if (is_alone || r->info->state == RUN_NEW || r->info->state == RUN_DONE)
+	if (r->info->state == RUN_NEW || r->info->state == RUN_DONE)
+		return false;
+	if (r->wants_rows)
+		return true;
+	if (is_alone)
 		return false;
 	return wants_rows || r->plan->next_offset > r->info->done_offset || side_has_lines(r->side);
 }
@@ -242,6 +246,7 @@ static bool is_ours(struct models_run *r, int64_t lines)
 void run_take_place(struct models_run *r, int64_t lines)
 {
 	struct rows *rows = &r->plan->rows;
+	int e;
 
 	if (r->server.lines > lines)
 		lines = r->server.lines;
@@ -254,7 +259,9 @@ void run_take_place(struct models_run *r, int64_t lines)
 		return;
 	log_info("models", "run=%s goes on behind the %lld rows that W&B has", r->info->name,
 		 (long long)lines);
-	r->changes->error = go_behind(r, lines, 0);
+	e = go_behind(r, lines, 0);
+	if (e < 0)
+		r->changes->error = e;
 }
 
 /* --- what W&B says --- */
@@ -340,6 +347,16 @@ void run_rows_are_known(struct models_run *r)
 	run_commit(r);
 }
 
+/* What W&B has of the run goes back to it whole, or not at all. */
+static void cannot_keep(struct models_run *r, int error)
+{
+	if (error == -E2BIG || error == -EMSGSIZE)
+		park(r, "W&B has more keys, or longer values, of this run than wbx can keep as "
+			"they are");
+	else
+		run_give_up(r, "reading what W&B has", error);
+}
+
 static const char *conflict_of(const struct models_run *r)
 {
 	const struct plan *p = r->plan;
@@ -356,6 +373,14 @@ static const char *conflict_of(const struct models_run *r)
 	return NULL;
 }
 
+bool run_conflict_is_over(struct models_run *r)
+{
+	r->conflict = conflict_of(r);
+	if (r->conflict == NULL)
+		run_forget_about(r);
+	return r->conflict == NULL;
+}
+
 /* Who only adds to a run that has ended leaves it as ended as it was. */
 static void note_end(struct models_run *r)
 {
@@ -369,34 +394,46 @@ static void note_end(struct models_run *r)
 static void first_look(struct models_run *r)
 {
 	struct plan *p = r->plan;
-	int e;
+	int e = 0;
 
 	r->conflict = conflict_of(r);
-	if (r->conflict != NULL)
+	if (r->conflict != NULL) {
 		run_tell(r);
-	if (r->conflict != NULL || !r->server.exists)
 		return;
-	if (!p->has_run)
-		note_end(r);
-	p->has_company = true;
-	r->asked_ms = clock_mono_ms();
-	e = plan_go_on(p, &r->server, &r->server_about);
-	if (e < 0)
-		run_give_up(r, "reading what W&B has", e);
+	}
+	if (r->server.exists) {
+		if (!p->has_run)
+			note_end(r);
+		p->has_company = true;
+		r->asked_ms = clock_mono_ms();
+		e = plan_go_on(p, &r->server, &r->server_about);
+		if (e < 0) {
+			cannot_keep(r, e);
+			return;
+		}
+	}
+	if (p->resume == RESUME_ANY || !run_changes(r))
+		return;
+	p->resume = RESUME_ANY; /* it is as he said: what we make of it does not contradict that */
+	plan_save(p, r->changes);
+	run_commit(r);
 }
 
-void run_status_is_known(struct models_run *r, const struct wire_run *server)
+void run_status_is_known(struct models_run *r, const struct wire_run *server, int error)
 {
 	struct plan *p = r->plan;
 	bool is_new = r->info->state == RUN_NEW;
-	int e = 0;
+	int e = error;
 
 	r->server = *server;
 	r->has_about = r->request.is_whole;
-	if (r->has_about && !is_new && (p->has_company || !p->has_run))
+	r->about_ms = clock_mono_ms();
+	if (e == 0 && r->has_about && !is_new && r->server_about.defines.len > 0)
+		e = metrics_adopt(&p->metrics, buf_span(&r->server_about.defines));
+	if (e == 0 && r->has_about && !is_new && (p->has_company || !p->has_run))
 		e = summary_adopt(&p->summary, &p->metrics, &r->server_about.summary);
 	if (e < 0)
-		run_give_up(r, "reading what W&B has", e);
+		cannot_keep(r, e);
 	else if (is_new)
 		first_look(r);
 	else

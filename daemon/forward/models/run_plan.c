@@ -58,6 +58,7 @@ static int read_run(struct models_run *r)
 		return e;
 	r->is_parked = r->info->parked[0] != '\0';
 	r->plan->may_write = r->info->state != RUN_NEW;
+	r->plan->is_made |= r->info->server_id[0] != '\0';
 	r->has_letters = true; /* a look will tell */
 	return 0;
 }
@@ -81,7 +82,11 @@ int run_load(struct models_run *r)
 	e = wire_about_init(&r->server_about);
 	if (e == 0)
 		e = plan_init(r->plan, r->id, r->host->merge_max_us);
-	return e == 0 ? read_run(r) : e;
+	if (e == 0)
+		e = read_run(r);
+	if (e < 0)
+		models_run_unload(r); /* half of it is worse than nothing */
+	return e;
 }
 
 bool run_has_records(struct models_run *r)
