@@ -68,10 +68,8 @@ static void go_away(struct wbx *w, uint64_t now_ms)
 	if (l->state == LINK_AWAY)
 		return;
 	link_move(w, LINK_AWAY);
-	(void)close(l->fd); /* a socket */
-	l->fd = -1;
+	(void)shutdown(l->fd, SHUT_RDWR); /* the library's thread may be reading: it closes it */
 	l->wants_out = false;
-	buf_clear(&l->in);
 	keep_rewind(w->keep); /* nothing of it is on its way any more */
 	l->next_try_ms = now_ms + l->retry_ms / 2 + rng_below(&jitter, l->retry_ms / 2 + 1);
 	l->retry_ms = l->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : l->retry_ms * 2;
@@ -393,6 +391,9 @@ static void try_connect(struct wbx *w)
 	}
 	(void)pthread_mutex_lock(&w->io);
 	(void)pthread_mutex_lock(&w->lock);
+	if (w->link.fd >= 0)
+		(void)close(w->link.fd); /* the connection before */
+	buf_clear(&w->link.in);
 	w->link.fd = fd;
 	w->link.wants_out = false;
 	w->link.next_try_ms = clock_mono_ms() + WELCOME_TIMEOUT_MS;

@@ -23,14 +23,14 @@ enum link_state {
 
 struct link {
 	enum link_state state; /* moved by the library's thread, or under io by who sees an error */
-	int fd;                /* guarded by io */
+	int fd;                /* changed by the library's thread alone, under io and lock */
 	int wake_fd;           /* eventfd: the thread looks at everything */
 	pthread_t thread;
 	bool running;
 	bool wants_out; /* the socket was full: wait for room */
 	bool stopping;
-	bool wants_anew; /* the daemon keeps what only a new connection makes it forget */
-	struct buf in;
+	bool wants_anew;   /* the daemon keeps what only a new connection makes it forget */
+	struct buf in;     /* the library's thread's */
 	uint64_t sent_seq; /* everything up to here went out on this connection */
 	uint64_t retry_ms;
 	uint64_t next_try_ms;
