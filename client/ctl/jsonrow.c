@@ -3,6 +3,7 @@
  * numbers after. */
 #include "client/ctl/jsonrow.h"
 
+#include "proto/base/json.h"
 #include "proto/base/mem.h"
 #include "proto/limits.h"
 
@@ -19,70 +20,22 @@ enum {
 
 /* --- numbers that JSON has not --- */
 
-static const struct odd_number {
-	const char *word;   /* behind its NUL, as jansson reads it, too */
-	const char *marked; /* as JSON */
-	double value;
-} odd_numbers[] = {
-	{"NaN", "\"\\u0000NaN\"", NAN},
-	{"Infinity", "\"\\u0000Infinity\"", INFINITY},
-	{"-Infinity", "\"\\u0000-Infinity\"", -INFINITY},
+static const struct json_word marks[] = {
+	{"NaN", "\"\\u0000NaN\""},
+	{"Infinity", "\"\\u0000Infinity\""},
+	{"-Infinity", "\"\\u0000-Infinity\""},
 };
-
-/* The odd number at the start of s, or NULL. */
-static const struct odd_number *odd_at(struct span s)
-{
-	for (size_t i = 0; i < array_len(odd_numbers); i++) {
-		size_t len = strlen(odd_numbers[i].word);
-
-		if (s.len >= len && memcmp(s.at, odd_numbers[i].word, len) == 0)
-			return &odd_numbers[i];
-	}
-	return NULL;
-}
-
-/* Bytes of the string that begins at s with its quote; all of s when it does not end. */
-static size_t string_len(struct span s)
-{
-	for (size_t i = 1; i < s.len; i++) {
-		if (s.at[i] == '\\')
-			i++;
-		else if (s.at[i] == '"')
-			return i + 1;
-	}
-	return s.len;
-}
-
-static void mark_odd_numbers(struct buf *out, struct span line)
-{
-	while (line.len > 0) {
-		const struct odd_number *odd = NULL;
-		size_t len = 1;
-
-		if (line.at[0] == '"')
-			len = string_len(line);
-		else if (line.at[0] == 'N' || line.at[0] == 'I' || line.at[0] == '-')
-			odd = odd_at(line);
-		if (odd != NULL) {
-			(void)buf_add_text(out, odd->marked); /* errors stay in out */
-			len = strlen(odd->word);
-		} else {
-			(void)buf_add(out, line.at, len);
-		}
-		line.at += len;
-		line.len -= len;
-	}
-}
+static const double marked[array_len(marks)] = {NAN, INFINITY, -INFINITY};
 
 /* True and *ret when text is one of the marks. */
 static bool odd_number_of(const char *text, size_t len, double *ret)
 {
-	for (size_t i = 0; text != NULL && i < array_len(odd_numbers); i++) {
-		const char *word = odd_numbers[i].word;
+	for (size_t i = 0; text != NULL && i < array_len(marks); i++) {
+		const char *word = marks[i].word; /* behind its NUL, as jansson reads it, too */
 
 		if (len == strlen(word) + 1 && text[0] == '\0' &&
 		    memcmp(text + 1, word, len - 1) == 0) {
-			*ret = odd_numbers[i].value;
+			*ret = marked[i];
 			return true;
 		}
 	}
@@ -242,16 +195,17 @@ static int take_object(json_t *object, struct wbx_map *values, struct json_row *
 int jsonrow_read(struct span line, struct wbx_map *values, struct json_row *ret,
 		 char ret_error[JSONROW_ERROR_MAX])
 {
-	auto_buf struct buf marked = {0};
+	auto_buf struct buf standard = {0};
 	json_error_t error;
 	json_t *object;
 	int r;
 
-	buf_init(&marked, MARKED_MAX);
-	mark_odd_numbers(&marked, line);
-	if (marked.error != 0)
-		return marked.error == -EMSGSIZE ? complain(ret_error, "too long") : marked.error;
-	object = json_loadb((const char *)marked.data, marked.len, JSON_ALLOW_NUL, &error);
+	buf_init(&standard, MARKED_MAX);
+	json_replace_words(&standard, line, marks, array_len(marks));
+	if (standard.error != 0)
+		return standard.error == -EMSGSIZE ? complain(ret_error, "too long")
+						   : standard.error;
+	object = json_loadb((const char *)standard.data, standard.len, JSON_ALLOW_NUL, &error);
 	if (object == NULL) {
 		if (error.text[0] == '\0')
 			return -ENOMEM; /* jansson has no words for it */

@@ -1,6 +1,7 @@
 /* See compare.h. */
 #include "daemon/forward/compare.h"
 
+#include "proto/base/json.h"
 #include "proto/base/mem.h"
 
 #include <errno.h>
@@ -8,33 +9,8 @@
 #include <stdlib.h>
 
 /* The bare words that no JSON reader takes become texts. */
-static int quote_words(struct span text, struct buf *ret)
-{
-	static const char *const words[] = {"NaN", "-Infinity", "Infinity"};
-	bool in_text = false;
-
-	for (size_t i = 0; i < text.len; i++) {
-		const char *word = NULL;
-
-		for (size_t w = 0; !in_text && word == NULL && w < array_len(words); w++) {
-			size_t len = strlen(words[w]);
-
-			if (len <= text.len - i && memcmp(text.at + i, words[w], len) == 0)
-				word = words[w];
-		}
-		if (word != NULL) {
-			(void)buf_printf(ret, "\"%s\"", word); /* the buf remembers */
-			i += strlen(word) - 1;
-			continue;
-		}
-		(void)buf_add_byte(ret, text.at[i]);
-		if (in_text && text.at[i] == '\\' && i + 1 < text.len)
-			(void)buf_add_byte(ret, text.at[++i]);
-		else if (text.at[i] == '"')
-			in_text = !in_text;
-	}
-	return ret->error;
-}
+static const struct json_word words[] = {
+	{"NaN", "\"NaN\""}, {"-Infinity", "\"-Infinity\""}, {"Infinity", "\"Infinity\""}};
 
 static int read_object(struct span text, json_t **ret)
 {
@@ -42,7 +18,8 @@ static int read_object(struct span text, json_t **ret)
 	int r;
 
 	buf_init(&clean, 2 * text.len + 64);
-	r = quote_words(text, &clean);
+	json_replace_words(&clean, text, words, array_len(words));
+	r = clean.error;
 	if (r == 0) {
 		*ret = text.len == 0 ? json_object()
 				     : json_loadb((const char *)clean.data, clean.len,

@@ -192,3 +192,52 @@ void json_put_text(struct json *j, const char *text)
 {
 	json_put_string(j, span_of_text(text));
 }
+
+/* --- JSON that is there already --- */
+
+size_t json_string_len(struct span s)
+{
+	for (size_t i = 1; i < s.len; i++) {
+		if (s.at[i] == '\\')
+			i++;
+		else if (s.at[i] == '"')
+			return i + 1;
+	}
+	return 0;
+}
+
+/* The word that the text begins with, or NULL. */
+static const struct json_word *word_at(struct span s, const struct json_word *words, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t len = strlen(words[i].word);
+
+		if (s.len >= len && memcmp(s.at, words[i].word, len) == 0)
+			return &words[i];
+	}
+	return NULL;
+}
+
+void json_replace_words(struct buf *out, struct span text, const struct json_word *words,
+			size_t count)
+{
+	while (text.len > 0) {
+		const struct json_word *word = NULL;
+		size_t len = 1;
+
+		if (text.at[0] == '"') {
+			len = json_string_len(text);
+			len = len == 0 ? text.len : len;
+		} else {
+			word = word_at(text, words, count);
+		}
+		if (word != NULL) {
+			(void)buf_add_text(out, word->stands_for); /* errors stay in out */
+			len = strlen(word->word);
+		} else {
+			(void)buf_add(out, text.at, len);
+		}
+		text.at += len;
+		text.len -= len;
+	}
+}

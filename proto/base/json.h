@@ -40,6 +40,20 @@ void json_put_text(struct json *j, const char *text);
 /* Text that is already JSON, one value. */
 void json_put_raw(struct json *j, struct span json_value);
 
+/* --- JSON that is there already; what it says is jansson's affair --- */
+
+/* Bytes of the string at the start of s, with its quotes; 0: it does not end. */
+size_t json_string_len(struct span s);
+/* A bare word that is no JSON, and the text that stands for it. */
+struct json_word {
+	const char *word;
+	const char *stands_for;
+};
+/* Appends the text with such words replaced, those inside of strings not: before a reader that takes
+ * standard JSON only. The first word that fits counts. */
+void json_replace_words(struct buf *out, struct span text, const struct json_word *words,
+			size_t count);
+
 /* Room for the longest double and a NUL. */
 enum {
 	JSON_DOUBLE_MAX = 32

@@ -137,7 +137,38 @@ START_TEST(json_survives_every_allocation_failure)
 }
 END_TEST
 
+START_TEST(words_that_are_no_json_are_replaced_outside_of_strings)
+{
+	static const struct json_word words[] = {{"NaN", "1"}, {"-Infinity", "\"-i\""}};
+	static const struct {
+		const char *text;
+		const char *replaced;
+		size_t string_len; /* of the text as a string */
+	} cases[] = {
+		{"", "", 0},
+		{"[NaN,-Infinity,Infinity]", "[1,\"-i\",Infinity]", 0},
+		{"\"NaN\"", "\"NaN\"", 5},
+		{"\"\\\"NaN\\\\\":NaN", "\"\\\"NaN\\\\\":1", 9},
+		{"\"NaN", "\"NaN", 0}, /* it does not end */
+		{"\"\\", "\"\\", 0},
+		{"Na", "Na", 0},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		auto_buf struct buf out;
+
+		buf_init(&out, 1000);
+		json_replace_words(&out, span_of_text(cases[i].text), words, array_len(words));
+		ck_assert_str_eq(buf_text(&out), cases[i].replaced);
+		if (cases[i].text[0] == '"')
+			ck_assert_uint_eq(json_string_len(span_of_text(cases[i].text)),
+					  cases[i].string_len);
+	}
+}
+END_TEST
+
 SUITE_MAIN("json", json_puts_commas_and_colons_itself,
 	   json_strings_are_escaped_and_bad_bytes_replaced, json_keeps_a_nul_inside_a_string,
 	   json_doubles_are_short_and_read_back, json_doubles_of_any_bits_read_back_equal,
-	   json_survives_every_allocation_failure)
+	   json_survives_every_allocation_failure,
+	   words_that_are_no_json_are_replaced_outside_of_strings)

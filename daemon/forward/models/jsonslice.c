@@ -1,6 +1,8 @@
 /* See jsonslice.h. */
 #include "daemon/forward/models/jsonslice.h"
 
+#include "proto/base/json.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -19,18 +21,6 @@ static void skip_space(struct span *s)
 {
 	while (s->len > 0 && is_one_of(s->at[0], " \t\r\n"))
 		advance(s, 1);
-}
-
-/* Bytes of the string at s with its quotes; 0: it does not end. */
-static size_t string_len(struct span s)
-{
-	for (size_t i = 1; i < s.len; i++) {
-		if (s.at[i] == '\\')
-			i++;
-		else if (s.at[i] == '"')
-			return i + 1;
-	}
-	return 0;
 }
 
 /* Bytes of a number or a bare word. */
@@ -70,7 +60,8 @@ static size_t container_len(struct span s)
 	while (i < s.len) {
 		uint8_t c = s.at[i];
 		size_t len =
-			c == '"' ? string_len((struct span){.at = s.at + i, .len = s.len - i}) : 1;
+			c == '"' ? json_string_len((struct span){.at = s.at + i, .len = s.len - i})
+				 : 1;
 
 		if (len == 0 || (is_one_of(c, "{}[]") && !take_bracket(&n, c)))
 			return 0;
@@ -86,7 +77,7 @@ static size_t value_len(struct span s)
 	if (s.len == 0)
 		return 0;
 	if (s.at[0] == '"')
-		return string_len(s);
+		return json_string_len(s);
 	return s.at[0] == '{' || s.at[0] == '[' ? container_len(s) : word_len(s);
 }
 
@@ -106,7 +97,7 @@ int jsonslice_next(struct span *rest, struct span *ret_key, struct span *ret_val
 	if (rest->len > 0 && rest->at[0] == '}')
 		return 0;
 	ret_key->at = rest->at;
-	ret_key->len = rest->len > 0 && rest->at[0] == '"' ? string_len(*rest) : 0;
+	ret_key->len = rest->len > 0 && rest->at[0] == '"' ? json_string_len(*rest) : 0;
 	if (ret_key->len == 0)
 		return -EBADMSG;
 	advance(rest, ret_key->len);
@@ -145,4 +136,15 @@ int jsonslice_find(struct span object, const char *key, struct span *ret_value)
 		}
 	}
 	return r == 0 ? -ENOENT : r;
+}
+
+bool jsonslice_text(struct span object, const char *key, char ret[JSONSLICE_TEXT_MAX])
+{
+	struct span value;
+
+	if (jsonslice_find(object, key, &value) < 0 || value.len >= JSONSLICE_TEXT_MAX)
+		return false;
+	memcpy(ret, value.at, value.len);
+	ret[value.len] = '\0';
+	return true;
 }

@@ -5,8 +5,11 @@
 
 #include "proto/base/buf.h"
 
+#include <stdbool.h>
+
 enum {
-	JSONSLICE_DEPTH_MAX = 512
+	JSONSLICE_DEPTH_MAX = 512,
+	JSONSLICE_TEXT_MAX = 64 /* of a value that is looked at as text, with its NUL */
 };
 
 /* *ret_rest: where jsonslice_next() goes on. 0, or -EBADMSG: no object begins there. */
@@ -16,3 +19,5 @@ int jsonslice_open(struct span text, struct span *ret_rest);
 int jsonslice_next(struct span *rest, struct span *ret_key, struct span *ret_value);
 /* The value of that key (without escapes in it) in an object. 0, -ENOENT, -EBADMSG. */
 int jsonslice_find(struct span object, const char *key, struct span *ret_value);
+/* The same as a C text, for numbers. False: there is none, or it is longer. */
+bool jsonslice_text(struct span object, const char *key, char ret[JSONSLICE_TEXT_MAX]);

@@ -392,14 +392,11 @@ bool summary_has(const struct summary *s, struct span key)
 /* True and *ret when the object has a number there. */
 static bool statistic_in(struct span object, const char *key, double *ret)
 {
-	struct span value;
-	char text[64];
+	char text[JSONSLICE_TEXT_MAX];
 	char *end;
 
-	if (jsonslice_find(object, key, &value) < 0 || value.len >= sizeof(text))
+	if (!jsonslice_text(object, key, text))
 		return false;
-	memcpy(text, value.at, value.len);
-	text[value.len] = '\0';
 	*ret = strtod(text, &end);
 	return end != text;
 }

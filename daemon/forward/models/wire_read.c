@@ -77,28 +77,12 @@ int wire_read_viewer(struct span body, struct wire_user *ret)
 	return 0;
 }
 
-enum {
-	NUMBER_MAX = 64 /* characters of one that is looked at */
-};
-
-/* The text of a value in an object of W&B's; the object may hold NaN, which no JSON reader takes. */
-static bool value_in(struct span object, const char *key, char ret[NUMBER_MAX])
-{
-	struct span value;
-
-	if (jsonslice_find(object, key, &value) < 0 || value.len >= NUMBER_MAX)
-		return false;
-	memcpy(ret, value.at, value.len);
-	ret[value.len] = '\0';
-	return true;
-}
-
 /* -1: there is none. */
 static int64_t step_in(struct span object)
 {
-	char text[NUMBER_MAX];
+	char text[JSONSLICE_TEXT_MAX];
 
-	return value_in(object, "_step", text) && text[0] >= '0' && text[0] <= '9'
+	return jsonslice_text(object, "_step", text) && text[0] >= '0' && text[0] <= '9'
 		       ? strtoll(text, NULL, 10)
 		       : -1;
 }
@@ -147,8 +131,8 @@ static int take_about(json_t *run, struct wire_about *ret)
 
 static void more_runtime(struct wire_run *ret, struct span object, const char *key)
 {
-	char text[NUMBER_MAX];
-	double seconds = value_in(object, key, text) ? strtod(text, NULL) : 0;
+	char text[JSONSLICE_TEXT_MAX];
+	double seconds = jsonslice_text(object, key, text) ? strtod(text, NULL) : 0;
 
 	if (seconds > 0 && seconds < 1e9 && (int64_t)(seconds * 1e6) > ret->runtime_us)
 		ret->runtime_us = (int64_t)(seconds * 1e6);
@@ -223,10 +207,10 @@ int wire_read_rows(struct span body, wire_on_row on_row, void *arg)
 
 bool wire_row_of(struct span line, struct wire_row *ret)
 {
-	char text[NUMBER_MAX];
+	char text[JSONSLICE_TEXT_MAX];
 
 	ret->step = step_in(line);
-	if (ret->step < 0 || !value_in(line, "_timestamp", text))
+	if (ret->step < 0 || !jsonslice_text(line, "_timestamp", text))
 		return false;
 	ret->timestamp = strtod(text, NULL);
 	return true;
