@@ -5,8 +5,8 @@
 
 #define SINKS "models artifacts weave"
 #define KINDS                                                                                      \
-	"run attach log call summary config tags define output stats alert file artifact "         \
-	"preempting finish gone"
+	"run attach log call feedback object cost summary config tags define output stats alert "  \
+	"file artifact preempting finish gone"
 
 const struct option ctl_options[OPT_COUNT] = {
 	[OPT_JSON] = {"json", 0, VALUE_NONE, NULL, NULL,

@@ -320,7 +320,7 @@ static int run_of_stray(struct commit *c, const struct batch *b, struct batch_en
 	name.project = mp_get_str(mp_of(record.body), "project");
 	name.entity = mp_get_str(mp_of(record.body), "entity");
 	if (!name_is_clean(name.project) || (name.entity.len != 0 && !name_is_clean(name.entity))) {
-		commit_reject(e, "missing_field", "a call without `run` needs a `project`");
+		commit_reject(e, "missing_field", "what belongs to no `run` needs a `project`");
 		return 0;
 	}
 	return find_or_make_run(c, &name, ret_run, &e->run_is_new);
