@@ -14,11 +14,11 @@ enum {
 	KEY_MAX = 1024,                /* bytes of a map key */
 	NAME_MAX_BYTES = 512,          /* run id, project, entity, host ... */
 	TOKEN_MIN = 16,                /* bytes of a run's token; at most NAME_MAX_BYTES */
-	RECORD_BLOBS_MAX = 64,         /* blobs that one record names */
+	RECORD_BLOBS_MAX = 128,        /* blobs that one record names */
 
 	/* blobs: what does not fit into a record */
 	BLOB_PART_MAX = RECORD_MAX - 1024, /* bytes of data in one `blob` frame */
-	BLOB_OPEN_MAX = 64,          /* of a connection: begun and not yet named by a record */
+	BLOB_OPEN_MAX = 128,         /* of a connection: begun and not yet named by a record */
 	BLOB_WINDOW_PARTS = 2,       /* of a connection: parts that wait for the disk */
 	BLOB_WINDOW_BYTES = 8 << 20, /* the same, of all connections together */
 

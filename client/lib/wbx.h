@@ -11,7 +11,7 @@
  * Functions return 0 or a negative errno value:
  *   -EINVAL    an argument makes no sense (a NULL, an empty name, a list that was not ended)
  *   -EMSGSIZE  one value is above 1 MiB, or a name above 512 bytes
- *   -E2BIG     more than 64 tables in one record
+ *   -E2BIG     more than 128 tables in one record
  *   -ENOBUFS   journal, spool and memory are full: the record was given up and counted, and the
  *              daemon will be told
  *   -ENOMEM

@@ -259,7 +259,7 @@ static enum feed_result part_does_not_fit(struct session *s, int r)
 {
 	if (r == -EMFILE)
 		return fail(s, "too_many_blobs",
-			    "at most 64 blobs may wait for the records that name them");
+			    "at most 128 blobs may wait for the records that name them");
 	if (r == -ENODATA)
 		return fail(s, "blob_order", "blob: `off` is before the end of the part before it");
 	end_source(s); /* no memory, or a blob's begin came while the disk was full: the client

@@ -296,9 +296,9 @@ def a_row_with_too_many_tables_costs_itself_and_nothing_else(box: Box) -> None:
     program = trainer(box, TABLE + """
     run = wbx.init(project="p", id="r")
     for i in range(3):
-        run.log({f"t{n}": table([i]) for n in range(65)})
+        run.log({f"t{n}": table([i]) for n in range(129)})
         run.log({"n": i + 1, "t": table([i])})
-    run.log({"n": 4} | {f"t{n}": table([n]) for n in range(64)})
+    run.log({"n": 4} | {f"t{n}": table([n]) for n in range(128)})
     run.log({"n": 5, "t": table(["last"])})
     stats = run._client.stats()
     say(run.flush(30), stats["given_up"], run._client.stats()["rejected"], run._client.stats()["waiting_bytes"])
@@ -308,7 +308,7 @@ def a_row_with_too_many_tables_costs_itself_and_nothing_else(box: Box) -> None:
     program.expect_line("True 0 0 0")
     end_well(program)
     await_numbers(daemon, 5)
-    assert "more than 64 tables" in (box.dir / "trainer.err").read_text()
+    assert "more than 128 tables" in (box.dir / "trainer.err").read_text()
     assert "too_many_blobs" not in daemon.log()
     daemon.await_no_kept_files()
 

@@ -60,7 +60,7 @@ def _look(result: int, what: str) -> None:
     """Says once why something could not be kept; training goes on."""
     if result < 0:
         reason = {errno.ENOBUFS: "journal and spool are full", errno.EMSGSIZE: "a value is above 1 MiB",
-                  errno.E2BIG: "more than 64 tables in one record",
+                  errno.E2BIG: "more than 128 tables and files in one record",
                   errno.ESHUTDOWN: "the run is finished", errno.ENOMEM: "out of memory"}.get(-result, os.strerror(-result))
         _say_once(f"{what} was not kept: {reason} (said once)")
 
