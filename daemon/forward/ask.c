@@ -66,7 +66,7 @@ static void post(struct ask *ask, const struct sink *sink, struct buf *body,
 		r = body->error;
 	if (r == 0) {
 		q.url = (const char *)url.data;
-		r = http_post(sink->pool->http, &q);
+		r = http_start(sink->pool->http, &q);
 	} else {
 		buf_done(body);
 	}

@@ -1,60 +1,14 @@
-/* See http.h. libcurl's own low-speed timeout takes a paused upload for a stalled one (measured:
- * research/limits), so stalls are watched here, by bytes that moved. */
-#include "daemon/forward/http.h"
-
-#include "daemon/base/thread.h"
+/* See http.h: requests, from their begin to their end. */
+#include "daemon/forward/http_parts.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
-#include <curl/curl.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-enum {
-	QUANTUM_BYTES = 16 << 10 /* a held-back transfer goes on when it may send so much, and then
-				    waits for its next turn when others are held back too */
-};
-
-struct transfer {
-	struct transfer *next;
-	struct transfer **prev;
-	struct http *http;
-	CURL *easy;
-	struct curl_slist *headers;
-	struct buf body;
-	size_t sent; /* of body, given to curl */
-	struct limit *limit;
-	uint32_t owner;
-	uint64_t served;   /* which of all gifts of tokens was its last; 0: none yet */
-	bool paused;       /* for want of tokens, or because others wait for theirs */
-	size_t granted;    /* bytes that have their tokens */
-	uint64_t moved_ms; /* when a byte moved last */
-	curl_off_t moved;  /* bytes up and down by then */
-	uint64_t stall_ms;
-	uint64_t begun_ms;
-	struct buf answer;
-	int64_t retry_after_ms;
-	int64_t reset_ms;
-	int64_t date_s;
-	double remaining;
-	char error[CURL_ERROR_SIZE];
-	void (*on_answer)(void *arg, const struct http_answer *answer);
-	void *arg;
-};
-
-struct http {
-	pthread_mutex_t lock; /* of who is woken: multi, or the bell while there is none */
-	CURLM *multi;         /* from the first request on: libcurl and its TLS take 2 MB */
-	struct bell bell;
-	struct http_settings settings;
-	struct transfer *transfers;
-	unsigned in_flight;
-	unsigned paused; /* of them, held back */
-	uint64_t served; /* gifts of tokens so far */
-};
 
 /* --- what the answer's headers say --- */
 
@@ -98,6 +52,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		t->date_s = (int64_t)curl_getdate(value, NULL);
 	else if (strncasecmp(text, "ratelimit-remaining:", 20) == 0)
 		t->remaining = strtod(value, NULL);
+	else if (strncasecmp(text, "etag:", 5) == 0)
+		(void)snprintf(t->etag, sizeof(t->etag), "%.*s", (int)strcspn(value, "\r\n"),
+			       value); /* one that does not fit is none of a storage's */
 	return len;
 }
 
@@ -112,82 +69,11 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
 	return len;
 }
 
-/* --- sending --- */
-
-static void set_paused(struct transfer *t, bool paused)
-{
-	if (t->paused != paused)
-		t->http->paused += paused ? 1 : -1U;
-	t->paused = paused;
-}
-
-/* What it was given in its turn; or what is in the bucket, when nobody is held back. */
-static size_t may_send(struct transfer *t, size_t want)
-{
-	if (t->granted == 0 && t->http->paused == 0)
-		t->granted = limit_take_some(t->limit, want, clock_mono_ms());
-	if (want > t->granted)
-		want = t->granted;
-	t->granted -= want;
-	return want;
-}
-
-static size_t on_read(char *room, size_t size, size_t count, void *arg)
-{
-	struct transfer *t = arg;
-	size_t want = t->body.len - t->sent;
-
-	if (want > size * count)
-		want = size * count;
-	if (want > 0 && t->limit != NULL) {
-		want = may_send(t, want);
-		if (want == 0) {
-			set_paused(t, true);
-			return CURL_READFUNC_PAUSE;
-		}
-	}
-	if (want > 0)
-		memcpy(room, t->body.data + t->sent, want);
-	t->sent += want;
-	return want;
-}
-
-/* curl asks for this when it has to send the body a second time (a kept connection that had died).
- */
-static int on_seek(void *arg, curl_off_t offset, int origin)
-{
-	struct transfer *t = arg;
-
-	if (origin != SEEK_SET || offset < 0 || (size_t)offset > t->body.len)
-		return CURL_SEEKFUNC_FAIL;
-	t->sent = (size_t)offset;
-	return CURL_SEEKFUNC_OK;
-}
-
-/* Ends a transfer in which nothing moves; while we hold it back ourselves, the clock stands. */
-static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
-		       curl_off_t up)
-{
-	struct transfer *t = arg;
-	uint64_t now_ms = clock_mono_ms();
-	uint64_t patience_ms = t->stall_ms;
-
-	(void)down_total;
-	(void)up_total;
-	if (up + down != t->moved || t->paused) {
-		t->moved = up + down;
-		t->moved_ms = now_ms;
-	}
-	if ((size_t)up >= t->body.len)
-		patience_ms *= HTTP_ANSWER_STALL_FACTOR;
-	return now_ms - t->moved_ms > patience_ms;
-}
-
 /* --- transfers --- */
 
 static void transfer_free(struct transfer *t)
 {
-	set_paused(t, false);
+	pace_set_paused(t, false);
 	if (t->easy != NULL) {
 		(void)curl_multi_remove_handle(t->http->multi, t->easy); /* it may not be in */
 		curl_easy_cleanup(t->easy);
@@ -200,6 +86,7 @@ static void transfer_free(struct transfer *t)
 	}
 	curl_slist_free_all(t->headers);
 	buf_done(&t->body);
+	t->source = source_free(t->source);
 	buf_done(&t->answer);
 	(void)mem_free(t);
 }
@@ -211,6 +98,56 @@ static bool add_header(struct transfer *t, const char *line)
 	if (longer != NULL)
 		t->headers = longer;
 	return longer != NULL;
+}
+
+/* "Name:value" of the server's, with nothing in it that would make another header of it. */
+static bool is_header(struct span text)
+{
+	size_t name = 0;
+
+	while (name < text.len && text.at[name] != ':' && text.at[name] > ' ' &&
+	       text.at[name] < 0x7f)
+		name++;
+	if (name == 0 || name == text.len || text.at[name] != ':')
+		return false;
+	for (size_t i = name; i < text.len; i++) {
+		if (iscntrl(text.at[i]) && text.at[i] != '\t')
+			return false;
+	}
+	return true;
+}
+
+/* 0, -EINVAL, -ENOMEM. */
+static int add_given_header(struct transfer *t, struct span text)
+{
+	struct buf line;
+	const char *value;
+	int r = 0;
+
+	if (!is_header(text))
+		return -EINVAL;
+	buf_init(&line, HTTP_HEADER_MAX);
+	(void)buf_add(&line, text.at, text.len); /* the buf remembers, here and below */
+	if (buf_text(&line) != NULL) {
+		value = strchr(buf_text(&line), ':') + 1;
+		if (value[strspn(value, " \t")] == '\0') /* curl wants an empty one so */
+			line.data[(const uint8_t *)value - 1 - line.data] = ';';
+	}
+	if (line.error != 0 || !add_header(t, (const char *)line.data))
+		r = line.error == -EMSGSIZE ? -EINVAL : -ENOMEM;
+	buf_done(&line);
+	return r;
+}
+
+static int add_headers(struct transfer *t, const struct http_request *q)
+{
+	int r = 0;
+
+	if (t->source == NULL)
+		return add_header(t, "Content-Type: application/json") ? 0 : -ENOMEM;
+	for (size_t i = 0; i < q->header_count && r == 0; i++)
+		r = add_given_header(t, q->headers[i]);
+	return r;
 }
 
 #define SET(option, value)                                                                         \
@@ -246,8 +183,14 @@ static bool set_up(struct transfer *t, const struct http_request *q)
 	SET(CURLOPT_URL, q->url);
 	SET(CURLOPT_PROTOCOLS_STR, "http,https");
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_POST, 1L);
-	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body.len);
+	if (t->source != NULL) {
+		SET(CURLOPT_UPLOAD, 1L);
+		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->size);
+		SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+	} else {
+		SET(CURLOPT_POST, 1L);
+		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->size);
+	}
 	SET(CURLOPT_NOPROGRESS, 0L);
 	SET(CURLOPT_HTTPHEADER, t->headers);
 	SET(CURLOPT_USERAGENT, s->agent);
@@ -294,13 +237,15 @@ static int curl_is_there(struct http *h)
 static int transfer_start(struct transfer *t, const struct http_request *q)
 {
 	struct http *h = t->http;
+	int r = add_headers(t, q);
 
-	if (curl_is_there(h) < 0)
-		return -ENOMEM;
+	if (r == 0)
+		r = curl_is_there(h);
+	if (r < 0)
+		return r;
 	t->easy = curl_easy_init();
 	/* no "Expect: 100-continue": it costs a round trip per body above 1 MiB */
-	if (t->easy == NULL || !add_header(t, "Content-Type: application/json") ||
-	    !add_header(t, "Expect:") || !set_up(t, q) ||
+	if (t->easy == NULL || !add_header(t, "Expect:") || !set_up(t, q) ||
 	    curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
 		return -ENOMEM;
 	t->prev = &h->transfers;
@@ -312,31 +257,40 @@ static int transfer_start(struct transfer *t, const struct http_request *q)
 	return 0;
 }
 
-int http_post(struct http *h, struct http_request *request)
+int http_start(struct http *h, struct http_request *q)
 {
 	struct transfer *t = mem_zalloc(sizeof(*t));
 	int r;
 
 	if (t == NULL) {
-		buf_done(&request->body);
+		buf_done(&q->body);
+		q->source = source_free(q->source);
 		return -ENOMEM;
 	}
 	t->http = h;
-	t->body = request->body;
-	buf_init(&request->body, 0);
-	t->limit = request->limit;
-	t->owner = request->owner;
-	t->begun_ms = t->moved_ms = clock_mono_ms();
+	t->body = q->body;
+	buf_init(&q->body, 0);
+	t->source = take_ptr(q->source);
+	t->size = t->source != NULL ? (uint64_t)t->source->size : t->body.len;
+	t->lane = q->lane;
+	t->limit = q->limit;
+	t->owner = q->owner;
+	t->begun_ms = t->moved_ms = t->share_ms = clock_mono_ms();
 	t->stall_ms = h->settings.stall_timeout_ms;
 	t->retry_after_ms = t->reset_ms = t->date_s = -1;
 	t->remaining = -1;
-	t->on_answer = request->on_answer;
-	t->arg = request->arg;
+	t->on_answer = q->on_answer;
+	t->arg = q->arg;
 	buf_init(&t->answer, HTTP_ANSWER_MAX);
-	r = transfer_start(t, request);
+	r = transfer_start(t, q);
 	if (r < 0)
 		transfer_free(t);
 	return r;
+}
+
+uint64_t http_given(const struct http *h, enum lane lane)
+{
+	return h->given[lane];
 }
 
 /* --- ends --- */
@@ -391,6 +345,8 @@ static void finish(struct transfer *t, CURLcode code)
 		.date_s = t->date_s,
 		.remaining = t->remaining,
 		.body = buf_span(&t->answer),
+		.source_error = t->source_error,
+		.etag = t->etag,
 		.took_ms = clock_mono_ms() - t->begun_ms,
 	};
 	long status = 0;
@@ -408,69 +364,18 @@ static void finish(struct transfer *t, CURLcode code)
 		a.transport = timed_out(t->easy);
 	if (code == CURLE_UNSUPPORTED_PROTOCOL && sent > 0)
 		a.transport = TRANSPORT_BROKEN; /* what speaks there is no HTTP */
-	if (a.transport == TRANSPORT_STALLED)
+	a.active_ms = a.took_ms - (t->pauses_ms < a.took_ms ? t->pauses_ms : a.took_ms);
+	if (t->source_error < 0) {
+		a.transport = TRANSPORT_LOCAL;
+		(void)snprintf(a.error, sizeof(a.error), "the bytes to be sent cannot be read: %s",
+			       strerrordesc_np(-t->source_error));
+	} else if (a.transport == TRANSPORT_STALLED)
 		(void)snprintf(a.error, sizeof(a.error), "%s", transport_text(a.transport));
 	else if (a.transport != TRANSPORT_ANSWERED)
 		(void)snprintf(a.error, sizeof(a.error), "%.150s",
 			       t->error[0] != '\0' ? t->error : curl_easy_strerror(code));
 	t->on_answer(t->arg, &a);
 	transfer_free(t);
-}
-
-/* How long a transfer that is held back stays so. */
-static uint64_t pause_ms(struct transfer *t, uint64_t now_ms)
-{
-	size_t left = t->body.len - t->sent;
-
-	return limit_wait_ms(t->limit, left < QUANTUM_BYTES ? (double)left : QUANTUM_BYTES, now_ms);
-}
-
-/* When this owner, with all of its transfers, was served last. */
-static uint64_t owner_served(const struct http *h, uint32_t owner)
-{
-	uint64_t last = 0;
-
-	for (const struct transfer *t = h->transfers; t != NULL; t = t->next) {
-		if (t->owner == owner && t->served > last)
-			last = t->served;
-	}
-	return last;
-}
-
-/* Whose turn it is among those that are held back: the owner, then the transfer, that was served
- * longest ago. NULL: nobody may go on now. */
-static struct transfer *next_paused(struct http *h, uint64_t now_ms)
-{
-	struct transfer *best = NULL;
-	uint64_t best_owner = 0;
-
-	for (struct transfer *t = h->transfers; t != NULL; t = t->next) {
-		uint64_t owner = t->paused ? owner_served(h, t->owner) : 0;
-
-		if (!t->paused ||
-		    (best != NULL &&
-		     (owner > best_owner || (owner == best_owner && t->served >= best->served))))
-			continue;
-		best = t;
-		best_owner = owner;
-	}
-	return best != NULL && pause_ms(best, now_ms) == 0 ? best : NULL;
-}
-
-static void unpause(struct http *h)
-{
-	uint64_t now_ms = clock_mono_ms();
-	struct transfer *t;
-
-	while ((t = next_paused(h, now_ms)) != NULL) {
-		size_t left = t->body.len - t->sent;
-
-		t->granted = limit_take_some(t->limit, left < QUANTUM_BYTES ? left : QUANTUM_BYTES,
-					     now_ms);
-		t->served = ++h->served;
-		set_paused(t, false);
-		(void)curl_easy_pause(t->easy, CURLPAUSE_CONT); /* a failure ends the transfer */
-	}
 }
 
 void http_turn(struct http *h)
@@ -481,7 +386,7 @@ void http_turn(struct http *h)
 
 	if (h->multi == NULL)
 		return;
-	unpause(h);
+	pace_unpause(h);
 	(void)curl_multi_perform(h->multi, &running); /* failures are those of transfers */
 	while ((message = curl_multi_info_read(h->multi, &left)) != NULL) {
 		struct transfer *t = NULL;
@@ -504,7 +409,7 @@ void http_wait(struct http *h, uint64_t timeout_ms)
 		return;
 	}
 	for (struct transfer *t = h->transfers; t != NULL; t = t->next) {
-		uint64_t wait_ms = t->paused ? pause_ms(t, now_ms) : UINT64_MAX;
+		uint64_t wait_ms = t->paused ? pace_wait_ms(t, now_ms) : UINT64_MAX;
 
 		timeout_ms = wait_ms < timeout_ms ? wait_ms : timeout_ms;
 	}

@@ -1,9 +1,11 @@
-/* HTTP POSTs over libcurl's multi interface: many at once, none of them waited for. Sender thread
- * only, but for http_wake(). What an answer means is retry.c's business. */
+/* HTTP POSTs and PUTs over libcurl's multi interface: many at once, none of them waited for. Sender
+ * thread only, but for http_wake(). What an answer means is retry.c's business. */
 #pragma once
 
+#include "daemon/forward/lane.h"
 #include "daemon/forward/limit.h"
 #include "daemon/forward/retry.h"
+#include "daemon/forward/source.h"
 #include "proto/base/buf.h"
 
 struct http;
@@ -20,7 +22,9 @@ enum {
 	HTTP_ANSWER_MAX = 16 << 20, /* bytes of an answer's body, such as a run's last row, escaped
 				       twice; more is cut off */
 	HTTP_ANSWER_STALL_FACTOR =
-		3 /* a server may think so many stall times over a whole request */
+		3,              /* a server may think so many stall times over a whole request */
+	HTTP_HEADER_MAX = 4096, /* of a PUT, as the server gave it */
+	HTTP_ETAG_MAX = 256
 };
 
 struct http_answer {
@@ -32,6 +36,9 @@ struct http_answer {
 	struct span body;       /* borrowed until on_answer() returns */
 	uint64_t sent_bytes;
 	uint64_t took_ms;
+	uint64_t active_ms; /* of it, not held back by a limit or a higher lane */
+	int source_error;   /* what the source said when it ended the request; 0: it did not */
+	const char *etag;   /* borrowed as the body is; "": not said */
 	/* from its begin until the name was known, the connection stood, TLS did, the answer began;
 	   0: it did not get there, or it was a kept connection's */
 	int64_t name_us;
@@ -44,11 +51,15 @@ struct http_answer {
 
 struct http_request {
 	const char *url;
-	const char *user;     /* NULL: none; borrowed until http_post() returns */
-	const char *password; /* never leaves this and curl */
-	struct buf body;      /* taken */
-	bool is_fresh;        /* over a connection of its own, to see that one comes about */
-	struct limit *limit;  /* of bytes, borrowed while the request runs; NULL: none */
+	const char *user;      /* NULL: none; borrowed until http_start() returns */
+	const char *password;  /* never leaves this and curl */
+	struct buf body;       /* of a POST of JSON; taken */
+	struct source *source; /* a PUT of these bytes, in place of the body; taken. NULL: a POST */
+	const struct span *headers; /* of a PUT: "Name:value"; borrowed as the user is */
+	size_t header_count;
+	enum lane lane;
+	bool is_fresh;       /* over a connection of its own, to see that one comes about */
+	struct limit *limit; /* of bytes, borrowed while the request runs; NULL: none */
 	uint32_t owner; /* who has the limit in common with others shares it with them evenly */
 	/* Sender thread, from http_turn() alone. */
 	void (*on_answer)(void *arg, const struct http_answer *answer);
@@ -62,9 +73,11 @@ struct http *http_free(struct http *h);
 /* Settings for requests from now on. */
 void http_set(struct http *h, const struct http_settings *settings);
 
-/* Starts a POST of JSON. 0: the answer comes to on_answer(), always; -ENOMEM: none will, the body
- * is freed all the same. */
-int http_post(struct http *h, struct http_request *request);
+/* Starts it. 0: the answer comes to on_answer(), always; -ENOMEM, -EINVAL (a header that is none):
+ * none will, body and source are freed all the same. */
+int http_start(struct http *h, struct http_request *request);
+/* Bytes of bodies that went to curl since the start, of one lane. */
+uint64_t http_given(const struct http *h, enum lane lane);
 unsigned http_in_flight(const struct http *h);
 
 /* Does what can be done without waiting, calls on_answer() for what ended. */

@@ -9,26 +9,32 @@ enum rule {
 	RULE_SPLIT,  /* one of the parts, or if there is one only: that one */
 	RULE_PARK,   /* the run */
 	RULE_KEY,
+	RULE_URL,    /* of the storage: a new one, as often as that may help; then it is refused */
+	RULE_REFUSE, /* at once */
 };
 
 static const struct {
 	int status;
 	enum rule graphql; /* queries and upserts */
 	enum rule stream;
+	enum rule storage;
 	enum retry_blame blame;
 } rules[] = {
-	{400, RULE_SPLIT, RULE_SPLIT, BLAME_REQUEST},
-	{401, RULE_KEY, RULE_KEY, BLAME_KEY},
-	{402, RULE_PARK, RULE_PARK, BLAME_REQUEST}, /* the account's plan */
-	{403, RULE_KEY, RULE_KEY, BLAME_KEY},
-	{404, RULE_PARK, RULE_PARK, BLAME_REQUEST}, /* deleted, or a name that is none */
-	{409, RULE_AGAIN, RULE_PARK,
+	{400, RULE_SPLIT, RULE_SPLIT, RULE_URL, BLAME_REQUEST},
+	{401, RULE_KEY, RULE_KEY, RULE_URL, BLAME_KEY},
+	{402, RULE_PARK, RULE_PARK, RULE_REFUSE, BLAME_REQUEST}, /* the account's plan */
+	{403, RULE_KEY, RULE_KEY, RULE_URL, BLAME_KEY},
+	{404, RULE_PARK, RULE_PARK, RULE_URL, BLAME_REQUEST}, /* deleted, or a name that is none */
+	{409, RULE_AGAIN, RULE_PARK, RULE_AGAIN,
 	 BLAME_REQUEST}, /* two upserts raced; a stream: another's run */
-	{410, RULE_PARK, RULE_PARK, BLAME_REQUEST},
-	{413, RULE_SPLIT, RULE_SPLIT, BLAME_REQUEST},
-	{422, RULE_SPLIT, RULE_SPLIT, BLAME_REQUEST},
-	{429, RULE_AGAIN, RULE_AGAIN, BLAME_LIMIT},
-	{501, RULE_SLOWLY, RULE_SLOWLY, BLAME_SERVER},
+	{410, RULE_PARK, RULE_PARK, RULE_URL, BLAME_REQUEST},
+	{413, RULE_SPLIT, RULE_SPLIT, RULE_REFUSE, BLAME_REQUEST},
+	{422, RULE_SPLIT, RULE_SPLIT, RULE_REFUSE, BLAME_REQUEST},
+	{405, RULE_AGAIN, RULE_AGAIN, RULE_REFUSE, BLAME_SERVER},
+	{411, RULE_AGAIN, RULE_AGAIN, RULE_REFUSE, BLAME_SERVER},
+	{412, RULE_AGAIN, RULE_AGAIN, RULE_REFUSE, BLAME_SERVER},
+	{429, RULE_AGAIN, RULE_AGAIN, RULE_AGAIN, BLAME_LIMIT},
+	{501, RULE_SLOWLY, RULE_SLOWLY, RULE_SLOWLY, BLAME_SERVER},
 };
 
 uint64_t retry_backoff_ms(unsigned attempt, uint64_t max_ms, struct rng *jitter)
@@ -80,7 +86,12 @@ static enum rule rule_of(const struct retry_facts *f, enum retry_blame *ret_blam
 		if (rules[i].status != f->status)
 			continue;
 		*ret_blame = rules[i].blame;
-		return f->endpoint == ENDPOINT_STREAM ? rules[i].stream : rules[i].graphql;
+		switch (f->endpoint) {
+		case ENDPOINT_GRAPHQL:
+		case ENDPOINT_UPSERT: return rules[i].graphql;
+		case ENDPOINT_STREAM: return rules[i].stream;
+		case ENDPOINT_STORAGE: return rules[i].storage;
+		}
 	}
 	*ret_blame = BLAME_SERVER;
 	/* a redirect is a wrong base_url; it may be put right without us knowing */
@@ -93,6 +104,19 @@ static struct retry_verdict split(const struct retry_facts *f)
 		.action = f->parts > 1 ? RETRY_SPLIT : RETRY_REFUSED,
 		.blame = BLAME_REQUEST,
 	};
+}
+
+/* The first new URL at once, the others as far apart as tries are. */
+static struct retry_verdict new_url(const struct retry_facts *f, struct rng *jitter)
+{
+	unsigned most = f->status == 401 || f->status == 403 ? RETRY_URLS_MAX : RETRY_BAD_URLS_MAX;
+	struct retry_verdict v = {.action = RETRY_URL, .blame = BLAME_REQUEST};
+
+	if (f->attempt >= most)
+		v.action = RETRY_REFUSED;
+	else if (f->attempt > 1)
+		v.wait_ms = asked_wait(f, jitter);
+	return v;
 }
 
 struct retry_verdict retry_decide(const struct retry_facts *f, struct rng *jitter)
@@ -123,6 +147,8 @@ struct retry_verdict retry_decide(const struct retry_facts *f, struct rng *jitte
 		return v;
 	case RULE_PARK: v.action = RETRY_PARK_RUN; return v;
 	case RULE_KEY: v.action = RETRY_KEY; return v;
+	case RULE_URL: return new_url(f, jitter);
+	case RULE_REFUSE: v.action = RETRY_REFUSED; return v;
 	}
 	return v;
 }

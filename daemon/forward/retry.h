@@ -11,6 +11,7 @@ enum endpoint {
 	ENDPOINT_GRAPHQL, /* queries: who am I, how is a run */
 	ENDPOINT_UPSERT,  /* creating or changing a run */
 	ENDPOINT_STREAM,  /* file_stream */
+	ENDPOINT_STORAGE, /* a signed URL */
 };
 
 /* How the transfer itself ended. */
@@ -43,6 +44,7 @@ enum retry_action {
 	RETRY_REFUSED,  /* this one part is refused for good: a dead letter */
 	RETRY_PARK_RUN, /* the run waits for a person */
 	RETRY_KEY,      /* ask who we are: either the key is bad, or this run is not its business */
+	RETRY_URL, /* storage: a new signed URL, after wait_ms; this one has expired, or was cut */
 };
 
 /* What is to blame: who waits besides the run. */
@@ -53,6 +55,13 @@ enum retry_blame {
 	BLAME_SERVER, /* it is ill */
 	BLAME_KEY,
 	BLAME_REQUEST,
+};
+
+enum {
+	/* So many new URLs in a row, then it was not the URL. A storage says 403 of one that has
+	   expired, 400 of one whose bytes came too slowly. */
+	RETRY_URLS_MAX = 20,
+	RETRY_BAD_URLS_MAX = 5
 };
 
 struct retry_verdict {

@@ -188,6 +188,7 @@ static void take_answer(struct sink *s, const struct http_answer *a)
 		return;
 	}
 	switch (v.action) {
+	case RETRY_URL: /* of a storage alone */
 	case RETRY_AGAIN: sink_ask_later(s, v.wait_ms, now_ms); return;
 	case RETRY_KEY: key_refused(s, a, now_ms); return;
 	case RETRY_REFUSED:

@@ -21,10 +21,13 @@ enum gate {
 };
 
 enum {
-	SINK_SLOTS = 8,             /* requests in flight */
-	SINK_BODIES_MAX = 12 << 20, /* bytes of all their bodies */
-	SINK_KEY_LOOK_MS = 2000,    /* between looks for a key that is missing or refused */
-	SINK_KEY_PROBE_MS = 60000,  /* first wait after a refused key; doubles */
+	SINK_SLOTS = 8,                /* requests in flight */
+	SINK_BODIES_MAX = 12 << 20,    /* bytes of all their bodies */
+	UPLOADS_MAX = 4,               /* at a time, of all sinks (upload.h) */
+	UPLOAD_BULK_BYTES = 256 << 10, /* more than that is bulk: on a thin link one at a time */
+	UPLOAD_THIN_BYTES_PER_S = 10000000 / 8, /* a link with less is a thin one */
+	SINK_KEY_LOOK_MS = 2000,   /* between looks for a key that is missing or refused */
+	SINK_KEY_PROBE_MS = 60000, /* first wait after a refused key; doubles */
 	SINK_KEY_PROBE_MAX_MS = 600000,
 };
 
@@ -49,6 +52,11 @@ struct sink_pool {
 	size_t body_bytes;  /* in flight */
 	size_t users;       /* that have runs: of several, none may use everything */
 	bool is_crowded;    /* somebody had to wait for room */
+	unsigned uploads;   /* in flight, of all sinks ... */
+	unsigned bulks;     /* ... and those of them that are bulk */
+	double upload_rate; /* bytes per s that uploads went at lately, together; 0: not measured */
+	struct sink_stats *uploads_shown; /* how the way to the storage is; NULL: nobody looks */
+	struct sink_board uploads_board;
 	/* A gate opened, a doubt was settled, or there is room again. */
 	void (*on_open)(void *arg);
 	/* Who the key of this sink belongs to was asked, and there is an answer, or none to be had. */
@@ -62,6 +70,7 @@ struct sink_post {
 	bool used;
 	uint32_t uid; /* whose */
 	size_t bytes; /* of its body */
+	bool is_bulk;
 	sink_on_answer on_answer;
 	void *arg;
 };
@@ -87,6 +96,8 @@ struct sink {
 	struct limit requests;
 	struct sink_post posts[SINK_SLOTS + 1]; /* one is for asking */
 	unsigned in_flight;
+	struct sink_post uploads[UPLOADS_MAX];
+	unsigned uploading;      /* of them */
 	double rate;             /* bytes per s that bodies went at lately; 0: not measured */
 	double most_remaining;   /* largest RateLimit-Remaining seen */
 	int64_t paused_until_us; /* 0: not, -1: for good */

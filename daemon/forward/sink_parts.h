@@ -12,3 +12,8 @@ void sink_move(struct sink *s, enum gate to, uint64_t now_ms);
 void sink_note_error(struct sink *s, const struct http_answer *a);
 /* Who am I: not before wait_ms are over. */
 void sink_ask_later(struct sink *s, uint64_t wait_ms, uint64_t now_ms);
+
+/* --- sink_send.c --- */
+bool sink_is_link_down(enum transport t);
+/* A place is free, or bytes are: whoever waited for that is told. */
+void sink_has_room(struct sink *s);

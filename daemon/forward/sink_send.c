@@ -91,10 +91,15 @@ static void on_post_answer(void *arg, const struct http_answer *a)
 	s->pool->body_bytes -= p->bytes;
 	measure(s, a, p->bytes);
 	p->on_answer(p->arg, s, a);
-	if (s->pool->is_crowded) {
-		s->pool->is_crowded = false;
-		s->pool->on_open(s->pool->arg);
-	}
+	sink_has_room(s);
+}
+
+void sink_has_room(struct sink *s)
+{
+	if (!s->pool->is_crowded)
+		return;
+	s->pool->is_crowded = false;
+	s->pool->on_open(s->pool->arg);
 }
 
 static struct sink_post *free_post(struct sink *s)
@@ -131,7 +136,7 @@ int sink_post(struct sink *s, uint32_t uid, const char *url, struct buf *body,
 
 	assert(s->in_flight > 0); /* sink_admit() came first */
 	buf_init(body, 0);
-	r = http_post(s->pool->http, &q);
+	r = http_start(s->pool->http, &q);
 	if (r < 0) {
 		s->in_flight--;
 		return r;
@@ -151,7 +156,7 @@ int sink_post(struct sink *s, uint32_t uid, const char *url, struct buf *body,
 
 /* Nobody gets through when there is no connection; a request that broke or stalled may have been
  * alone in that. */
-static bool is_link_down(enum transport t)
+bool sink_is_link_down(enum transport t)
 {
 	return t == TRANSPORT_NO_NAME || t == TRANSPORT_NO_CONNECTION || t == TRANSPORT_BAD_TLS;
 }
@@ -171,7 +176,7 @@ static void blame(struct sink *s, const struct http_answer *a, const struct retr
 	case BLAME_LINK:
 		sink_note_error(s, a);
 		sink_show(s, MOOD_LINK_DOWN, now_ms);
-		if (s->gate == GATE_OPEN && is_link_down(a->transport)) {
+		if (s->gate == GATE_OPEN && sink_is_link_down(a->transport)) {
 			s->attempt = 1;
 			sink_ask_later(s, v->wait_ms, now_ms);
 			sink_move(s, GATE_ASK, now_ms);
@@ -206,6 +211,8 @@ struct retry_verdict sink_judge(struct sink *s, const struct http_answer *answer
 	facts->reset_ms = answer->reset_ms;
 	facts->backoff_max_ms = s->settings.backoff_max_ms;
 	v = retry_decide(facts, &s->jitter);
+	if (facts->endpoint == ENDPOINT_STORAGE)
+		return v; /* says nothing of the way to W&B (upload.c) */
 	blame(s, answer, &v, now_ms);
 	if (v.action == RETRY_SENT && s->gate == GATE_OPEN) {
 		s->board.last_ok_ms = now_ms;

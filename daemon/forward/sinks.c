@@ -195,7 +195,8 @@ static void drop_unused(struct sinks *s)
 	for (size_t i = 1; i < s->count; i++) {
 		struct sink *sink = s->list[i];
 
-		if (!sink->board.in_use && sink->in_flight == 0 && sink->checks == NULL)
+		if (!sink->board.in_use && sink->in_flight == 0 && sink->uploading == 0 &&
+		    sink->checks == NULL)
 			(void)sink_free(sink);
 		else
 			s->list[kept++] = sink;

@@ -166,7 +166,7 @@ static int post_of(struct http *h, struct got *g, const char *url, size_t body_b
 			return -ENOMEM;
 		}
 	}
-	return http_post(h, &q);
+	return http_start(h, &q);
 }
 
 static int post(struct http *h, struct got *g, const char *url, size_t body_bytes,
@@ -502,6 +502,212 @@ START_TEST(owners_share_a_limit_evenly_whatever_number_of_bodies_they_have)
 }
 END_TEST
 
+/* --- uploads --- */
+
+/* A source of letters, on the test's stack. */
+struct letters {
+	struct source source;
+	int64_t done;
+	int fails; /* what the second read says */
+	unsigned reads;
+	unsigned freed;
+};
+
+static int read_letters(struct source *s, void *ret_bytes, size_t len, size_t *ret_len)
+{
+	struct letters *l = container_of(s, struct letters, source);
+	uint8_t *to = ret_bytes;
+
+	if (l->reads++ > 0 && l->fails < 0)
+		return l->fails;
+	ck_assert_int_gt((int64_t)len, 0);
+	ck_assert_int_le((int64_t)len, s->size - l->done); /* never beyond the end */
+	for (size_t i = 0; i < len; i++)
+		to[i] = (uint8_t)('a' + (l->done + (int64_t)i) % 26);
+	l->done += (int64_t)len;
+	*ret_len = len;
+	return 0;
+}
+
+static int rewind_letters(struct source *s)
+{
+	container_of(s, struct letters, source)->done = 0;
+	return 0;
+}
+
+static void free_letters(struct source *s)
+{
+	container_of(s, struct letters, source)->freed++;
+}
+
+static int put(struct http *h, struct got *g, const char *url, struct letters *l, int64_t size,
+	       struct limit *limit, const struct span *headers, size_t header_count)
+{
+	struct http_request q = {
+		.url = url,
+		.source = &l->source,
+		.headers = headers,
+		.header_count = header_count,
+		.lane = LANE_TABLES,
+		.limit = limit,
+		.on_answer = on_answer,
+		.arg = g,
+	};
+
+	l->source = (struct source){
+		.size = size, .read = read_letters, .rewind = rewind_letters, .free = free_letters};
+	buf_init(&q.body, 0);
+	return http_start(h, &q);
+}
+
+START_TEST(an_upload_has_the_server_s_headers_and_not_our_key)
+{
+	static const int64_t sizes[] = {0, 1, 1000, 5 << 20};
+	const struct span headers[] = {SPAN_LITERAL("Content-Type:application/json"),
+				       SPAN_LITERAL("x-amz-acl: private "),
+				       SPAN_LITERAL("X-Empty:")};
+
+	for (size_t i = 0; i < array_len(sizes); i++) {
+		struct letters l = {.done = 0};
+		struct server s;
+		struct got g = {.is_there = false};
+		struct http *h;
+		char length[64];
+
+		server_start(&s, ANSWERS,
+			     SPAN_LITERAL("HTTP/1.1 200 OK\r\nETag: \"abc-1\"\r\n"
+					  "Content-Length: 0\r\n\r\n"));
+		buf_init(&g.body, 1000);
+		ck_assert_int_eq(setenv("no_proxy", "*", 1), 0);
+		ck_assert_int_eq(http_new(&h, &settings), 0);
+		ck_assert_int_eq(put(h, &g, s.url, &l, sizes[i], NULL, headers, array_len(headers)),
+				 0);
+		while (!g.is_there) {
+			http_turn(h);
+			http_wait(h, 1000);
+		}
+		h = http_free(h);
+		server_stop(&s);
+		ck_assert_int_eq(g.answer.status, 200);
+		ck_assert_uint_eq(l.freed, 1);
+		ck_assert_int_eq(l.done, sizes[i]);
+		(void)snprintf(length, sizeof(length), "\r\nContent-Length: %lld\r\n",
+			       (long long)sizes[i]);
+		ck_assert_ptr_eq(strstr(s.request, "PUT /graphql HTTP/1.1\r\n"), s.request);
+		ck_assert_ptr_nonnull(strstr(s.request, length));
+		ck_assert_ptr_nonnull(strstr(s.request, "\r\nContent-Type:application/json\r\n"));
+		ck_assert_ptr_nonnull(strstr(s.request, "\r\nx-amz-acl: private"));
+		ck_assert_ptr_nonnull(strstr(s.request, "\r\nX-Empty:"));
+		ck_assert_ptr_null(strcasestr(s.request, "\r\nauthorization:"));
+		ck_assert_ptr_null(strcasestr(s.request, "\r\ntransfer-encoding:"));
+		ck_assert_ptr_null(strcasestr(s.request, "\r\nexpect:"));
+		buf_done(&g.body);
+	}
+}
+END_TEST
+
+START_TEST(a_header_that_would_be_two_is_none)
+{
+	const struct span bad[] = {
+		SPAN_LITERAL("X: a\r\nAuthorization: b"),
+		SPAN_LITERAL("no colon"),
+		SPAN_LITERAL(": no name"),
+		SPAN_LITERAL("a b: c"),
+		SPAN_LITERAL(""),
+	};
+	struct http *h;
+
+	ck_assert_int_eq(http_new(&h, &settings), 0);
+	for (size_t i = 0; i < array_len(bad); i++) {
+		struct letters l = {.done = 0};
+		struct got g = {.is_there = false};
+
+		ck_assert_int_eq(put(h, &g, "http://127.0.0.1:1/", &l, 10, NULL, &bad[i], 1),
+				 -EINVAL);
+		ck_assert_uint_eq(l.freed, 1);
+		ck_assert_uint_eq(http_in_flight(h), 0);
+	}
+	h = http_free(h);
+}
+END_TEST
+
+START_TEST(a_source_that_fails_ends_its_upload_and_says_why)
+{
+	struct letters l = {.fails = -ENOENT};
+	struct server s;
+	struct got g = {.is_there = false};
+	struct http *h;
+
+	server_start(&s, ANSWERS, SPAN_LITERAL(""));
+	buf_init(&g.body, 1000);
+	ck_assert_int_eq(http_new(&h, &settings), 0);
+	ck_assert_int_eq(put(h, &g, s.url, &l, 5 << 20, NULL, NULL, 0), 0);
+	wait_for(h, &g);
+	h = http_free(h);
+	server_stop(&s);
+	ck_assert_int_eq((int)g.answer.transport, (int)TRANSPORT_LOCAL);
+	ck_assert_int_eq(g.answer.source_error, -ENOENT);
+	ck_assert_uint_gt(strlen(g.answer.error), 0);
+	ck_assert_uint_eq(l.freed, 1);
+	buf_done(&g.body);
+}
+END_TEST
+
+/* An upload is under way when a body of the highest lane comes: that goes first, though the upload
+ * was there before; the upload is not given up for it, however long it is held back. */
+START_TEST(an_upload_makes_way_for_rows_and_goes_on_behind_them)
+{
+	enum {
+		RATE = 1 << 20,
+		BODY = 600 << 10,
+		FILE_BYTES = 1 << 20
+	};
+	const struct span ok = SPAN_LITERAL("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+	struct http_settings hasty = settings;
+	struct limit limit = {.per_s = 0};
+	struct letters l = {.done = 0};
+	struct server storage;
+	struct server api;
+	struct got file = {.is_there = false};
+	struct got rows = {.is_there = false};
+	struct http *h;
+	int64_t before;
+	uint64_t given;
+
+	hasty.stall_timeout_ms = 300; /* less than the rows take */
+	ck_assert_int_eq(setenv("no_proxy", "*", 1), 0);
+	ck_assert_int_eq(http_new(&h, &hasty), 0);
+	limit_set(&limit, RATE, 64 << 10, clock_mono_ms());
+	server_start(&storage, ANSWERS, ok);
+	server_start(&api, ANSWERS, ok);
+	ck_assert_int_eq(put(h, &file, storage.url, &l, FILE_BYTES, &limit, NULL, 0), 0);
+	while (l.done < 100 << 10) {
+		http_turn(h);
+		http_wait(h, 1000);
+	}
+	before = l.done;
+	ck_assert_int_eq(post(h, &rows, api.url, BODY, &limit), 0);
+	given = http_given(h, LANE_METRICS);
+	while (http_given(h, LANE_METRICS) < given + BODY) {
+		http_turn(h);
+		http_wait(h, 1000);
+	}
+	ck_assert_int_gt(l.done, before);                 /* a share */
+	ck_assert_int_lt(l.done - before, BODY / 16 * 2); /* no more than that */
+	while (!file.is_there || !rows.is_there) {
+		http_turn(h);
+		http_wait(h, 1000);
+	}
+	ck_assert_int_eq(rows.answer.status, 200);
+	ck_assert_int_eq(file.answer.status, 200);
+	ck_assert_int_eq(l.done, FILE_BYTES);
+	ck_assert_uint_lt(file.answer.active_ms, file.answer.took_ms);
+	h = http_free(h);
+	server_stop(&storage);
+	server_stop(&api);
+}
+END_TEST
+
 START_TEST(what_runs_is_dropped_without_a_word)
 {
 	struct server s;
@@ -565,5 +771,8 @@ SUITE_MAIN("http", a_request_has_its_head_its_key_and_its_body, headers_say_how_
 	   a_redirect_is_not_followed, an_answer_that_is_too_long_is_cut,
 	   a_body_goes_no_faster_than_its_limit,
 	   owners_share_a_limit_evenly_whatever_number_of_bodies_they_have,
+	   an_upload_has_the_server_s_headers_and_not_our_key, a_header_that_would_be_two_is_none,
+	   a_source_that_fails_ends_its_upload_and_says_why,
+	   an_upload_makes_way_for_rows_and_goes_on_behind_them,
 	   what_runs_is_dropped_without_a_word, a_wake_ends_a_wait,
 	   a_request_survives_every_allocation_failure)

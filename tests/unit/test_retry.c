@@ -86,6 +86,16 @@ static const struct row rows[] = {
 	{ANY, 504, 1, -1, -1, RETRY_AGAIN, BLAME_SERVER, BACKOFF},
 	{ANY, 529, 1, -1, -1, RETRY_AGAIN, BLAME_SERVER, BACKOFF},
 	{ANY, 599, 1, -1, -1, RETRY_AGAIN, BLAME_SERVER, BACKOFF},
+	/* a storage: another URL, or refused for good */
+	{ENDPOINT_STORAGE, 200, 1, -1, -1, RETRY_SENT, BLAME_NOTHING, NO_WAIT},
+	{ENDPOINT_STORAGE, 402, 1, -1, -1, RETRY_REFUSED, BLAME_REQUEST, NO_WAIT},
+	{ENDPOINT_STORAGE, 405, 1, -1, -1, RETRY_REFUSED, BLAME_SERVER, NO_WAIT},
+	{ENDPOINT_STORAGE, 409, 1, -1, -1, RETRY_AGAIN, BLAME_REQUEST, BACKOFF},
+	{ENDPOINT_STORAGE, 413, 1, -1, -1, RETRY_REFUSED, BLAME_REQUEST, NO_WAIT},
+	{ENDPOINT_STORAGE, 422, 1, -1, -1, RETRY_REFUSED, BLAME_REQUEST, NO_WAIT},
+	{ENDPOINT_STORAGE, 429, 1, 3000, -1, RETRY_AGAIN, BLAME_LIMIT, AS_ASKED},
+	{ENDPOINT_STORAGE, 500, 1, -1, -1, RETRY_AGAIN, BLAME_SERVER, BACKOFF},
+	{ENDPOINT_STORAGE, 503, 1, 2000, -1, RETRY_AGAIN, BLAME_SERVER, AS_ASKED},
 	/* no status of HTTP */
 	{ANY, 100, 1, -1, -1, RETRY_AGAIN, BLAME_SERVER, BACKOFF},
 	{ANY, 999, 1, -1, -1, RETRY_AGAIN, BLAME_SERVER, BACKOFF},
@@ -141,6 +151,39 @@ START_TEST(every_status_has_its_verdict_at_every_endpoint)
 				if (rows[i].endpoint == ANY || rows[i].endpoint == e)
 					check_row(&rows[i], (enum endpoint)e, attempts[n]);
 			}
+		}
+	}
+}
+END_TEST
+
+START_TEST(an_url_that_is_refused_is_asked_for_anew_as_often_as_that_may_help)
+{
+	static const struct {
+		int status;
+		unsigned most;
+	} cases[] = {
+		{401, RETRY_URLS_MAX},     {403, RETRY_URLS_MAX},     {400, RETRY_BAD_URLS_MAX},
+		{404, RETRY_BAD_URLS_MAX}, {410, RETRY_BAD_URLS_MAX},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		for (unsigned attempt = 1; attempt <= cases[i].most; attempt++) {
+			struct rng rng = {.state = i};
+			const struct retry_facts facts = {
+				.endpoint = ENDPOINT_STORAGE,
+				.status = cases[i].status,
+				.attempt = attempt,
+				.parts = 1,
+				.retry_after_ms = -1,
+				.reset_ms = -1,
+				.backoff_max_ms = MAX_MS,
+			};
+			struct retry_verdict v = retry_decide(&facts, &rng);
+
+			ck_assert_int_eq(
+				(int)v.action,
+				(int)(attempt < cases[i].most ? RETRY_URL : RETRY_REFUSED));
+			ck_assert_int_eq(v.wait_ms == 0, attempt == 1 || attempt == cases[i].most);
 		}
 	}
 }
@@ -277,6 +320,7 @@ START_TEST(every_failed_transfer_has_its_own_sentence)
 END_TEST
 
 SUITE_MAIN("retry", every_status_has_its_verdict_at_every_endpoint,
+	   an_url_that_is_refused_is_asked_for_anew_as_often_as_that_may_help,
 	   errors_in_a_graphql_answer_refuse_what_was_asked,
 	   a_transfer_that_failed_is_tried_again_and_the_link_is_blamed,
 	   backoff_doubles_up_to_its_cap_with_a_quarter_of_jitter,

@@ -413,6 +413,7 @@ static void obey(struct models_run *r, const struct http_answer *a, struct retry
 {
 	switch (v.action) {
 	case RETRY_SENT: accepted(r, a->body, server); return;
+	case RETRY_URL: /* of a storage alone */
 	case RETRY_AGAIN:
 		r->attempt++;
 		if (a->transport != TRANSPORT_ANSWERED)
