@@ -112,6 +112,22 @@ void changes_add(struct changes *c, const struct change *change)
 		&new->upload.client_id,
 		&new->upload.sequence_client_id,
 		&new->upload.blob,
+		&new->artifact.mark,
+		&new->artifact.type,
+		&new->artifact.name,
+		&new->artifact.about,
+		&new->artifact.client_id,
+		&new->artifact.sequence_client_id,
+		&new->artifact.digest,
+		&new->artifact.server_id,
+		&new->artifact.base_id,
+		&new->artifact.manifest_id,
+		&new->artifact.file.path,
+		&new->artifact.file.blob,
+		&new->artifact.file.digest,
+		&new->artifact.file.ref,
+		&new->artifact.file.extra,
+		&new->artifact.file.birth,
 	};
 	for (size_t i = 0; i < array_len(borrowed); i++)
 		keep(c, borrowed[i]);

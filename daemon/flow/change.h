@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/base/mailbox.h"
+#include "daemon/flow/artifact.h"
 #include "daemon/flow/run.h"
 #include "proto/base/buf.h"
 
@@ -43,6 +44,19 @@ enum change_kind {
 	CHANGE_RUN_PARK,   /* run, text: why; empty: parked no more */
 	CHANGE_DEAD_ADD,   /* run, sink in text, dead */
 	CHANGE_SINK_OK,    /* text (sink), time_us, records */
+	/* artifacts */
+	CHANGE_ARTIFACT_ADD,  /* run, lsn, time_us, state, artifact (mark, type, name, about, ids,
+				 expected), records, bytes, blobs, blob_bytes: there is one, or of one
+				 that collects there is more; known by run and mark */
+	CHANGE_ARTIFACT_FILE, /* run, artifact (mark, file): an entry; the blob gets one reference
+				 more. Nothing when the artifact has gone on */
+	CHANGE_ARTIFACT_MOVE, /* number (id), artifact (state, digest, server_id, base_id,
+				 manifest_id: those that are not NULL) */
+	CHANGE_ARTIFACT_FILE_SET, /* number (id), artifact (file: path, and size, digest, birth when
+				     they are known) */
+	CHANGE_ARTIFACT_AFRESH,   /* number (id): W&B has forgotten it, and what was sent of it */
+	CHANGE_ARTIFACT_DONE,     /* number (id): W&B has it; it is confirmed and forgotten */
+	CHANGE_ARTIFACT_DROP,     /* number (id): given up; the same */
 	/* operators */
 	CHANGE_SINK_PAUSE, /* text (sink), time_us: until then, -1 for good, 0 no more */
 	CHANGE_SINK_LIMIT, /* text (sink), requests_per_s, bytes_per_s: 0 and more, CHANGE_LIMIT_KEEP as it
@@ -79,6 +93,31 @@ struct change_upload {
 	struct span blob; /* digest of the blob it is made from */
 };
 
+struct change_artifact {
+	enum artifact_state state;
+	struct span mark; /* unique in the run */
+	struct span type;
+	struct span name;
+	struct span about; /* msgpack map: description, metadata, aliases, tags, step */
+	struct span client_id;
+	struct span sequence_client_id;
+	int64_t expected; /* bytes that its client said will come; 0: not said */
+	struct span digest;
+	struct span server_id;
+	struct span base_id;
+	struct span manifest_id;
+	struct { /* an entry */
+		struct span path;
+		struct span blob; /* its digest; .at NULL: a reference */
+		enum artifact_form form;
+		int64_t size;       /* -1: not known */
+		struct span digest; /* base64 of its MD5, or what a reference has; .at NULL */
+		struct span ref;
+		struct span extra;
+		struct span birth;
+	} file;
+};
+
 /* Spans point into the list's own bytes: changes_add() copies what the caller borrows. */
 struct change {
 	enum change_kind kind;
@@ -103,6 +142,7 @@ struct change {
 	struct span text4;
 	struct change_dead dead;
 	struct change_upload upload;
+	struct change_artifact artifact;
 };
 
 struct changes {

@@ -4,6 +4,7 @@
  * to go on, anything else ends the call with that value. */
 #pragma once
 
+#include "daemon/flow/artifact.h"
 #include "daemon/flow/run.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
@@ -29,7 +30,8 @@ struct run_info {
 	int64_t next_offset;
 	int64_t done_offset;
 	int64_t late;
-	int64_t uploads; /* that wait */
+	int64_t uploads;   /* that wait */
+	int64_t artifacts; /* the same, those apart of which the clients have more */
 	int64_t dead;
 	int64_t refused; /* records that are not here: rejected, refused, or given up by clients */
 	char entity[NAME_MAX_BYTES + 1];
@@ -167,6 +169,65 @@ int reader_blob_size(struct reader *r, struct span digest, int64_t *ret);
 /* Up to len bytes from offset; *ret_len less than len only at the end. -ENOENT. */
 int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
 		size_t *ret_len);
+
+/* --- artifacts --- */
+struct artifact_info { /* texts are borrowed until the callback returns */
+	int64_t id;    /* rises: what is lower is older */
+	int64_t run;
+	uint32_t uid; /* whose run it is */
+	int64_t lsn;
+	int64_t time_us;
+	enum artifact_state state;
+	struct span type;
+	struct span name;
+	struct span mark;
+	struct span about; /* msgpack map: description, metadata, aliases, tags, step */
+	struct span client_id;
+	struct span sequence_client_id;
+	struct span digest;
+	struct span server_id;
+	struct span base_id;
+	struct span manifest_id;
+	int64_t expected;   /* bytes that its client said will come; 0: not said */
+	int64_t blob_bytes; /* that came */
+	int64_t newest;     /* of its name that W&B has from here; 0: none */
+};
+typedef int (*reader_on_artifact)(void *arg, const struct artifact_info *artifact);
+int reader_artifact(struct reader *r, int64_t id, reader_on_artifact on_artifact,
+		    void *arg); /* -ENOENT */
+/* A page of all that are on their way, with a number above `after`, rising. */
+int reader_artifacts(struct reader *r, int64_t after, reader_on_artifact on_artifact, void *arg);
+/* Those that may be sent now: of each run and name the oldest, up to max with a number above `after`. */
+int reader_due_artifacts(struct reader *r, int64_t after, unsigned max,
+			 reader_on_artifact on_artifact, void *arg);
+/* The next of that run and name. -ENOENT. */
+int reader_next_artifact(struct reader *r, int64_t run, struct span name, int64_t after,
+			 reader_on_artifact on_artifact, void *arg);
+struct artifact_file { /* spans are borrowed until the callback returns; .at NULL: none */
+	struct span path;
+	struct span blob; /* its digest; none: a reference */
+	enum artifact_form form;
+	int64_t size;       /* -1: not known */
+	struct span digest; /* none: not known yet */
+	struct span ref;
+	struct span extra;
+	struct span birth;
+	int64_t blob_size;
+};
+enum artifact_files {
+	ARTIFACT_FILES_ALL,
+	ARTIFACT_FILES_UNSENT, /* that have bytes which W&B does not have yet */
+};
+typedef int (*reader_on_artifact_file)(void *arg, const struct artifact_file *file);
+/* Up to max of them, by their paths as bytes, behind after_path. */
+int reader_artifact_files(struct reader *r, int64_t id, struct span after_path, unsigned max,
+			  enum artifact_files which, reader_on_artifact_file on_file, void *arg);
+struct artifact_counts {
+	int64_t waiting;       /* whole and not sent */
+	int64_t collecting;    /* of which their clients have more ... */
+	int64_t missing_bytes; /* ... so much, as they said */
+};
+int reader_artifact_counts(struct reader *r, struct artifact_counts *ret);
 
 /* --- dead letters, late rows --- */
 struct dead_info {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum {
-	SCHEMA_VERSION = 2,
+	SCHEMA_VERSION = 3,
 	APPLICATION_ID =
 		0x77627830, /* "wbx0" in the file's header, so that file(1) and we know it */
 	BUSY_TIMEOUT_MS = 5000,
@@ -125,6 +125,22 @@ static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"ALTER TABLE sink ADD COLUMN requests_per_s INTEGER; ALTER TABLE sink ADD COLUMN "
 	"bytes_per_s "
 	"INTEGER",
+	/* artifacts are sent */
+	"CREATE TABLE artifact (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, mark "
+	"TEXT NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT NULL, state INTEGER NOT NULL, "
+	"type TEXT NOT NULL, name TEXT NOT NULL, about BLOB NOT NULL, client_id TEXT NOT NULL, "
+	"sequence_client_id TEXT NOT NULL, digest TEXT NOT NULL DEFAULT '', server_id TEXT NOT "
+	"NULL DEFAULT '', base_id TEXT NOT NULL DEFAULT '', manifest_id TEXT NOT NULL DEFAULT '', "
+	"expected INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL, blobs "
+	"INTEGER NOT NULL, blob_bytes INTEGER NOT NULL, UNIQUE (run, mark));"
+	"CREATE INDEX artifact_name ON artifact (name, id);"
+	"CREATE TABLE artifact_file (artifact INTEGER NOT NULL, path TEXT NOT NULL, blob INTEGER "
+	"NOT NULL, form INTEGER NOT NULL, size INTEGER NOT NULL, digest TEXT NOT NULL, ref TEXT "
+	"NOT NULL, extra TEXT NOT NULL, birth TEXT NOT NULL, PRIMARY KEY (artifact, path)) "
+	"WITHOUT ROWID;"
+	"CREATE TABLE collection (uid INTEGER NOT NULL, entity TEXT NOT NULL, project TEXT NOT "
+	"NULL, name TEXT NOT NULL, newest INTEGER NOT NULL, PRIMARY KEY (uid, entity, project, "
+	"name)) WITHOUT ROWID;",
 };
 
 static int bring_up_to_date(struct db *d, int64_t version)

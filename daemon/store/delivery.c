@@ -83,6 +83,8 @@ static const char *const texts[SQL_COUNT] = {
 		"coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4), 0) "
 		"OR (SELECT last FROM extent WHERE stream = ?1 * 4 + 3 ORDER BY first DESC LIMIT "
 		"1) > coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4 + 3), 0) "
+		"OR (SELECT last FROM extent WHERE stream = ?1 * 4 + 1 ORDER BY first DESC LIMIT "
+		"1) > coalesce((SELECT lsn FROM cursor WHERE stream = ?1 * 4 + 1), 0) "
 		"OR EXISTS (SELECT 1 FROM dead WHERE run = ?1 AND retry = 1))",
 	[SQL_RUN_SERVER] = "UPDATE run SET display_name = ?2, server_id = ?3, server_entity = ?4, "
 			   "server_project = ?5 WHERE id = ?1",
@@ -432,6 +434,13 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_SIDE_DONE:
 	case CHANGE_SIDE_DROP:
 	case CHANGE_SIDE_MOVE: return delivery_apply_side(d, c);
+	case CHANGE_ARTIFACT_ADD:
+	case CHANGE_ARTIFACT_FILE:
+	case CHANGE_ARTIFACT_MOVE:
+	case CHANGE_ARTIFACT_FILE_SET:
+	case CHANGE_ARTIFACT_AFRESH:
+	case CHANGE_ARTIFACT_DONE:
+	case CHANGE_ARTIFACT_DROP: return delivery_apply_artifact(d, c);
 	case CHANGE_PRUNE: d->prune_before_us = c->time_us; return 0;
 	}
 	assert(false && "a kind of change that nobody applies");
@@ -457,6 +466,8 @@ int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs, stru
 	r = db_prepare(&ret->own, texts, SQL_COUNT);
 	if (r == 0)
 		r = delivery_prepare_side(ret);
+	if (r == 0)
+		r = delivery_prepare_artifact(ret);
 	if (r < 0)
 		delivery_close(ret);
 	return r;
@@ -468,4 +479,6 @@ void delivery_close(struct delivery *d)
 	db_close(&d->own);
 	d->own_side.handle = NULL;
 	db_close(&d->own_side);
+	d->own_artifact.handle = NULL;
+	db_close(&d->own_artifact);
 }

@@ -8,6 +8,7 @@
 struct delivery {
 	struct db own; /* statements over the store's handle, which is borrowed */
 	struct db own_side;
+	struct db own_artifact;
 	struct blobs *blobs;
 	struct commit *commit;   /* hears which runs are done */
 	int64_t prune_before_us; /* CHANGE_PRUNE: for retention; the store takes it from here */
@@ -25,3 +26,8 @@ int delivery_apply(struct delivery *d, const struct changes *list);
 int delivery_prepare_side(struct delivery *d); /* 0, -errno */
 /* One change of those whose kind begins with CHANGE_SIDE. As delivery_apply(). */
 int delivery_apply_side(struct delivery *d, const struct change *c);
+
+/* --- delivery_artifact.c, for delivery.c alone --- */
+int delivery_prepare_artifact(struct delivery *d); /* 0, -errno */
+/* One change of those whose kind begins with CHANGE_ARTIFACT. As delivery_apply(). */
+int delivery_apply_artifact(struct delivery *d, const struct change *c);

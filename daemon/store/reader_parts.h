@@ -11,6 +11,7 @@ struct reader {
 	struct db runs; /* statements; the handle is borrowed, here and below */
 	struct db records;
 	struct db side;
+	struct db artifacts;
 	struct db dead;
 	struct db check;
 	int dir_fd; /* of the store */
@@ -37,3 +38,6 @@ int reader_check_prepare(struct reader *r);
 
 /* --- reader_dead.c --- */
 int reader_dead_prepare(struct reader *r);
+
+/* --- reader_artifact.c --- */
+int reader_artifacts_prepare(struct reader *r);

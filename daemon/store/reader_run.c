@@ -12,7 +12,8 @@
 	"coalesce(r.parked, ''), (SELECT count(*) FROM upload u WHERE u.run = r.id), (SELECT "     \
 	"count(*) FROM dead d WHERE d.run = r.id), "                                               \
 	"coalesce((SELECT e.time_us FROM extent e WHERE e.stream = r.id * 4 ORDER BY e.first "     \
-	"DESC LIMIT 1), 0), r.refused "
+	"DESC LIMIT 1), 0), r.refused, (SELECT count(*) FROM artifact a WHERE a.run = r.id AND "   \
+	"a.state BETWEEN 1 AND 7) "
 
 enum {
 	SQL_RUN,
@@ -77,6 +78,7 @@ static void take_run(sqlite3_stmt *s, struct run_info *ret)
 		.dead = db_column_int(s, 17),
 		.last_us = db_column_int(s, 18),
 		.refused = db_column_int(s, 19),
+		.artifacts = db_column_int(s, 20),
 	};
 	db_column_copy(s, 8, ret->entity, sizeof(ret->entity));
 	db_column_copy(s, 9, ret->project, sizeof(ret->project));

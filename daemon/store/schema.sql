@@ -1,4 +1,4 @@
--- The store, version 2. One SQLite database: what came in (record, extent, blob), who sent it (producer, run, member), and how far
+-- The store, version 3. One SQLite database: what came in (record, extent, blob), who sent it (producer, run, member), and how far
 -- its delivery is (cursor, line, upload, late, dead, sink). Written by the store thread alone, read by any.
 --
 -- When this changes: raise SCHEMA_VERSION in db.c, add an O(1) step to `migrations` there, keep old columns. A database with a higher
@@ -180,6 +180,54 @@ CREATE TABLE upload (
 	sequence_client_id TEXT NOT NULL
 );
 CREATE INDEX upload_run ON upload (run);
+
+-- An artifact on its way. state: enum artifact_state, daemon/flow/artifact.h. Its number says what is older; none is given again.
+CREATE TABLE artifact (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	run INTEGER NOT NULL,
+	mark TEXT NOT NULL,	     -- its client's name of it, or that of the row it belongs to
+	lsn INTEGER NOT NULL,
+	time_us INTEGER NOT NULL,
+	state INTEGER NOT NULL,
+	type TEXT NOT NULL,
+	name TEXT NOT NULL,
+	about BLOB NOT NULL,	     -- msgpack: description, metadata, aliases, tags, step
+	client_id TEXT NOT NULL,
+	sequence_client_id TEXT NOT NULL,
+	digest TEXT NOT NULL DEFAULT '',
+	server_id TEXT NOT NULL DEFAULT '',
+	base_id TEXT NOT NULL DEFAULT '', -- the newest of its collection when it was created there
+	manifest_id TEXT NOT NULL DEFAULT '',
+	expected INTEGER NOT NULL,   -- bytes that its client said will come
+	records INTEGER NOT NULL,    -- what is confirmed with it, of the stream of its records
+	bytes INTEGER NOT NULL,
+	blobs INTEGER NOT NULL,
+	blob_bytes INTEGER NOT NULL,
+	UNIQUE (run, mark)
+);
+CREATE INDEX artifact_name ON artifact (name, id);
+-- Its files and references. blob 0: a reference. form: enum artifact_form. size -1, digest '': not known yet.
+CREATE TABLE artifact_file (
+	artifact INTEGER NOT NULL,
+	path TEXT NOT NULL,
+	blob INTEGER NOT NULL,
+	form INTEGER NOT NULL,
+	size INTEGER NOT NULL,
+	digest TEXT NOT NULL,
+	ref TEXT NOT NULL,
+	extra TEXT NOT NULL,
+	birth TEXT NOT NULL,	     -- W&B's id of the artifact that brought the bytes; '': they are to be sent
+	PRIMARY KEY (artifact, path)
+) WITHOUT ROWID;
+-- The newest artifact of a name that W&B has from here: an older one that comes later moves no alias back.
+CREATE TABLE collection (
+	uid INTEGER NOT NULL,
+	entity TEXT NOT NULL,
+	project TEXT NOT NULL,
+	name TEXT NOT NULL,
+	newest INTEGER NOT NULL,
+	PRIMARY KEY (uid, entity, project, name)
+) WITHOUT ROWID;
 
 -- Rows whose step had gone. Copied out, kept until somebody exports or drops them.
 CREATE TABLE late (

@@ -758,7 +758,7 @@ START_TEST(store_refuses_a_newer_database_and_one_of_another_machine)
 	exec_sql(&b, "PRAGMA user_version = 99");
 	ck_assert_int_eq(storebox_start(&b, error), -EPROTO);
 	ck_assert_ptr_nonnull(strstr(error, "newer wbx"));
-	exec_sql(&b, "PRAGMA user_version = 2");
+	exec_sql(&b, "PRAGMA user_version = 3");
 	if (access("/etc/machine-id", R_OK) == 0) {
 		overwrite(&b, "machine-id", "0123456789abcdef0123456789abcdef\n");
 		ck_assert_int_eq(storebox_start(&b, error), -EXDEV);
@@ -805,6 +805,7 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	commit_output(&b, 3, "never sent by that version");
 	storebox_stop(&b);
 	exec_sql(&b,
+		 "DROP TABLE artifact; DROP TABLE artifact_file; DROP TABLE collection; "
 		 "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
 		 "DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink "
 		 "DROP "
@@ -820,7 +821,7 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	ck_assert_int_eq(number(&b, "SELECT count(bytes_per_s) FROM sink"), 0);
 	buf_done(&state);
 	ck_assert_ptr_null(reader_close(r));
-	ck_assert_int_eq(number(&b, "PRAGMA user_version"), 2);
+	ck_assert_int_eq(number(&b, "PRAGMA user_version"), 3);
 	ck_assert_int_eq(number(&b, "SELECT count(*) FROM record"), 3);
 	ck_assert_int_eq(open_run(&b), 1); /* to send it now */
 	storebox_close(&b);

@@ -108,7 +108,8 @@ static bool may_end(struct models_run *r, bool has_more)
 {
 	if (!plan_is_over(r->plan) || has_more || side_waits(r->side) || r->side->console.count > 0)
 		return false;
-	return reader_run(r->host->reader, r->id, r->info) == 0 && r->info->uploads == 0;
+	return reader_run(r->host->reader, r->id, r->info) == 0 && r->info->uploads == 0 &&
+	       r->info->artifacts == 0;
 }
 
 /* What goes to W&B whole is read there first: somebody else's part of it stays. */
@@ -413,6 +414,10 @@ static uint64_t idle_turn(struct models_run *r, uint64_t now_ms)
 	}
 	if (park_elsewhere(r))
 		return r->work == WORK_IDLE ? r->not_before_ms : UINT64_MAX;
+	if (!r->is_parked && run_has_bulk(r)) {
+		run_bulk_plan(r);
+		return r->work == WORK_IDLE ? r->not_before_ms : UINT64_MAX;
+	}
 	if (!r->is_parked)
 		return act(r, now_ms);
 	models_run_unload(r);
@@ -450,6 +455,7 @@ void models_run_look(struct models_run *r)
 {
 	r->may_have_records = true;
 	r->may_have_side = true;
+	r->may_have_bulk = true;
 	r->next_ms = 0;
 }
 
@@ -458,6 +464,7 @@ void models_run_flush(struct models_run *r)
 	r->wants_flush = true;
 	r->may_have_records = true;
 	r->may_have_side = true;
+	r->may_have_bulk = true;
 	r->has_letters = true;
 	r->has_side_letters = true;
 	r->next_ms = 0;
@@ -582,6 +589,7 @@ struct models_run *models_run_new(struct run_host *host, int64_t id, struct user
 	r->id = id;
 	r->may_have_records = true;
 	r->may_have_side = true;
+	r->may_have_bulk = true;
 	return r;
 }
 

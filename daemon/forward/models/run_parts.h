@@ -1,5 +1,5 @@
 /* The inside of a run, for run.c (what next), run_plan.c (planning and committing), run_send.c and
- * run_answer.c (requests and answers) and run_side.c (what goes beside the history) alone. */
+ * run_answer.c (requests and answers), run_bulk.c (artifacts) and run_side.c (what goes beside the history) alone. */
 #pragma once
 
 #include "daemon/forward/models/plan.h"
@@ -62,6 +62,8 @@ struct models_run {
 	bool may_have_records;
 	bool is_side_behind;      /* the last plan of those was full */
 	bool may_have_side;       /* records beside the history */
+	bool may_have_bulk;       /* records of the stream bulk that are not planned */
+	int64_t bulk_lsn;         /* as far as they are */
 	bool has_letters;         /* dead ones that are to be sent again, perhaps ... */
 	bool has_side_letters;    /* ... and such beside the history */
 	int64_t held_back_before; /* alerts, when the plan under way began */
@@ -165,6 +167,11 @@ bool run_say_complete(struct models_run *r);
 void run_unsay_complete(struct models_run *r);
 /* The answer to REQUEST_FEATURES, whatever it is; true when it settles the question. */
 bool run_take_features(const struct models_run *r, struct sink *sink, const struct http_answer *a);
+
+/* --- run_bulk.c --- */
+bool run_has_bulk(struct models_run *r);
+/* Plans the next of these records and commits the plan. After run_has_bulk() said yes. */
+void run_bulk_plan(struct models_run *r);
 
 /* --- run_notice.c --- */
 /* Tells those who log to it how it is now. */
