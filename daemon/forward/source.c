@@ -74,10 +74,11 @@ struct table_source {
 	int64_t done;
 };
 
-static int read_table_blob(void *arg, int64_t offset, void *ret_bytes, size_t len, size_t *ret_len)
+static int read_table_blob(void *arg, const uint8_t *part, int64_t offset, void *ret_bytes,
+			   size_t len, size_t *ret_len)
 {
 	struct table_source *t = arg;
-	struct span digest = {.at = t->digest, .len = sizeof(t->digest)};
+	struct span digest = {.at = part == NULL ? t->digest : part, .len = sizeof(t->digest)};
 
 	return reader_blob(t->reader, digest, offset, ret_bytes, len, ret_len);
 }
@@ -128,7 +129,7 @@ static int rewind_table(struct source *s)
 	struct table_source *t = container_of(s, struct table_source, source);
 
 	table_done(&t->table);
-	table_init(&t->table, read_table_blob, t);
+	table_init(&t->table, TABLE_RUN_FILE, read_table_blob, t);
 	t->used = 0;
 	t->done = 0;
 	return 0;
@@ -152,7 +153,7 @@ struct source *source_of_table(struct reader *reader, struct span digest, int64_
 		.size = size, .read = read_table, .rewind = rewind_table, .free = free_table};
 	t->reader = reader;
 	memcpy(t->digest, digest.at, sizeof(t->digest));
-	table_init(&t->table, read_table_blob, t);
+	table_init(&t->table, TABLE_RUN_FILE, read_table_blob, t);
 	return &t->source;
 }
 

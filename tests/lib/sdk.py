@@ -8,7 +8,7 @@ from pathlib import Path
 from process import BUILD
 
 VENV = BUILD.parent / "sdk-venv"
-PACKAGES = ("wandb==0.31.0", "numpy")
+PACKAGES = ("wandb==0.31.0", "numpy", "pillow", "pandas")
 
 
 def sdk_python() -> Path:

@@ -8,10 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static int read_blob(void *arg, int64_t offset, void *ret_bytes, size_t len, size_t *ret_len)
+static int read_blob(void *arg, const uint8_t *part, int64_t offset, void *ret_bytes, size_t len,
+		     size_t *ret_len)
 {
 	struct digest_job *d = arg;
-	struct span blob = {.at = d->blob, .len = sizeof(d->blob)};
+	struct span blob = {.at = part == NULL ? d->blob : part, .len = sizeof(d->blob)};
 
 	return reader_blob(d->reader, blob, offset, ret_bytes, len, ret_len);
 }
@@ -61,7 +62,7 @@ struct digest_job *digest_new(void *owner, struct mailbox *reply_to, struct span
 
 	if (d == NULL)
 		return NULL;
-	table_init(&d->table, read_blob, d);
+	table_init(&d->table, TABLE_RUN_FILE, read_blob, d);
 	d->hash = EVP_MD_CTX_new();
 	if (d->hash == NULL || EVP_DigestInit_ex(d->hash, EVP_sha256(), NULL) != 1)
 		return digest_free(d);
