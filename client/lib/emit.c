@@ -64,7 +64,7 @@ static int join_run(struct wbx *w, struct wbx_run *run)
 	size_t at;
 	int r;
 
-	if (run->generation == w->generation)
+	if (run->generation == w->generation || run->is_project)
 		return 0;
 	buf_clear(&w->scratch);
 	at = frame_open(&w->scratch, &p, "attach", w->last_seq + 1, 6);
@@ -81,10 +81,43 @@ static int join_run(struct wbx *w, struct wbx_run *run)
 	return r;
 }
 
+/* What may belong to no run. */
+static bool is_of_project(const char *kind)
+{
+	static const char *const kinds[] = {"call", "feedback", "object", "cost"};
+
+	for (size_t i = 0; i < array_len(kinds); i++) {
+		if (strcmp(kind, kinds[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static size_t run_pairs(const struct wbx_run *run)
+{
+	if (run == NULL)
+		return 0;
+	return run->is_project ? 2 : 1;
+}
+
+static void pack_run(struct pack *p, const struct wbx_run *run)
+{
+	if (run == NULL)
+		return;
+	if (!run->is_project) {
+		pack_pair_text(p, "run", run->id);
+		return;
+	}
+	pack_pair_text(p, "project", run->project);
+	pack_pair_text(p, "entity", run->entity);
+}
+
 int emit_begin(struct emit *e, struct wbx *w, struct wbx_run *run, const char *kind, size_t pairs)
 {
 	int r;
 
+	if (run != NULL && run->is_project && !is_of_project(kind))
+		return -EINVAL;
 	(void)pthread_mutex_lock(&w->lock);
 	r = state_after_fork(w);
 	if (r == 0 && w->closed)
@@ -99,10 +132,8 @@ int emit_begin(struct emit *e, struct wbx *w, struct wbx_run *run, const char *k
 	}
 	*e = (struct emit){.w = w};
 	buf_clear(&w->scratch);
-	e->at = frame_open(&w->scratch, &e->p, kind, w->last_seq + 1,
-			   pairs + (run == NULL ? 1 : 2));
-	if (run != NULL)
-		pack_pair_text(&e->p, "run", run->id);
+	e->at = frame_open(&w->scratch, &e->p, kind, w->last_seq + 1, pairs + 1 + run_pairs(run));
+	pack_run(&e->p, run);
 	pack_pair_uint(&e->p, "t", clock_wall_us());
 	return 0;
 }
@@ -231,12 +262,19 @@ int emit_blobs_begin(struct emit_blobs *b, struct wbx *w, const struct wbx_map *
 		     const struct wbx_map *second)
 {
 	const struct wbx_map *const maps[] = {first, second};
+
+	return emit_blobs_begin_all(b, w, maps, array_len(maps));
+}
+
+int emit_blobs_begin_all(struct emit_blobs *b, struct wbx *w, const struct wbx_map *const *maps,
+			 size_t map_count)
+{
 	size_t count = 0;
 	int r = 0;
 
 	b->w = w;
 	b->count = 0;
-	for (size_t i = 0; i < array_len(maps); i++)
+	for (size_t i = 0; i < map_count; i++)
 		count += maps[i] == NULL ? 0 : maps[i]->table_count;
 	b->is_locked = false;
 	if (count == 0)
@@ -245,7 +283,7 @@ int emit_blobs_begin(struct emit_blobs *b, struct wbx *w, const struct wbx_map *
 		return -E2BIG;
 	b->is_locked = true;
 	(void)pthread_mutex_lock(&w->blobs);
-	for (size_t i = 0; i < array_len(maps); i++) {
+	for (size_t i = 0; i < map_count; i++) {
 		for (size_t j = 0; r == 0 && maps[i] != NULL && j < maps[i]->table_count; j++) {
 			memcpy(b->digests[b->count], maps[i]->tables[j].digest, DIGEST_BYTES);
 			r = emit_blob(w, &maps[i]->tables[j], &b->ids[b->count]);

@@ -34,8 +34,8 @@ struct emit {
 	const struct emit_blobs *blobs; /* that the record names; NULL: none */
 };
 
-/* Takes lock and begins [kind, next seq, {run, t, `pairs` more}] (run NULL: without a run). 0;
- * -ESHUTDOWN the handle or the run is closed; -errno: a forked child could not begin anew. Not 0:
+/* Takes lock and begins [kind, next seq, {run, t, `pairs` more}] (run NULL: without a run; of a
+ * project: {project, entity, t ...}). 0; -EINVAL a project does not take this kind; -ESHUTDOWN the handle or the run is closed; -errno: a forked child could not begin anew. Not 0:
  * lock is not held and emit_end() must not be called. */
 int emit_begin(struct emit *e, struct wbx *w, struct wbx_run *run, const char *kind, size_t pairs);
 /* Keeps the record: what was packed, then `rest` (whole msgpack values, borrowed; the last ones of
@@ -52,6 +52,9 @@ int emit_flush(struct wbx *w, uint64_t lost, uint64_t *ret_seq);
  * them. No lock held. */
 int emit_blobs_begin(struct emit_blobs *b, struct wbx *w, const struct wbx_map *first,
 		     const struct wbx_map *second);
+/* The same of any number of maps, each of which may be NULL. */
+int emit_blobs_begin_all(struct emit_blobs *b, struct wbx *w, const struct wbx_map *const *maps,
+			 size_t map_count);
 /* After emit_end(), or instead of it with kept false. */
 void emit_blobs_end(struct emit_blobs *b, bool kept);
 /* The pair "blobs" of the record. */

@@ -293,3 +293,20 @@ int map_put_table(struct wbx_map *m, struct wbx_map *value, const char *key, str
 	r = put_digest(value, "blob", m->tables[m->table_count - 1].digest);
 	return r == 0 ? wbx_end(value) : fail(m, r);
 }
+
+int map_put_apart(struct wbx_map *m, struct wbx_map *value, const char *type, struct buf *bytes,
+		  struct span head)
+{
+	int64_t len = (int64_t)bytes->len;
+	int r = add_table(m, bytes);
+
+	if (r < 0)
+		return fail(m, r);
+	(void)wbx_begin_map(value, NULL); /* the last one tells of any failure */
+	(void)wbx_put_text(value, "_type", type);
+	(void)wbx_put_int(value, "size", len);
+	if (head.at != NULL)
+		(void)wbx_put_bytes_as_text(value, "head", head.at, head.len);
+	r = put_digest(value, "blob", m->tables[m->table_count - 1].digest);
+	return r == 0 ? wbx_end(value) : fail(m, r);
+}

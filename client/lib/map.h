@@ -53,3 +53,8 @@ void map_table_data(struct pack *p);
  * on. An error stays in m. */
 int map_put_table(struct wbx_map *m, struct wbx_map *value, const char *key, struct buf *bytes,
 		  struct map_table_size size);
+
+/* A value of a traced call that stands apart, as a blob: {"_type": type, "size", "head"?, "blob"} goes
+ * into `value`, m itself or a list; head.at NULL: none. Takes `bytes`. Errors as map_put_table(). */
+int map_put_apart(struct wbx_map *m, struct wbx_map *value, const char *type, struct buf *bytes,
+		  struct span head);

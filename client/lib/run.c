@@ -171,6 +171,24 @@ int wbx_run(struct wbx *w, const struct wbx_run_options *options, struct wbx_run
 	return 0;
 }
 
+int wbx_project(struct wbx *w, const char *entity, const char *project, struct wbx_run **ret)
+{
+	const struct wbx_run_options options = {.project = project, .entity = entity, .id = "-"};
+	struct wbx_run *run = NULL;
+	int r = w == NULL || ret == NULL ? -EINVAL : check_options(&options);
+
+	if (r == 0)
+		r = make_run(w, &options, &run);
+	if (r < 0)
+		return r;
+	assert(run != NULL);
+	run->is_project = true;
+	run->attached = true;
+	keep_run(w, run);
+	*ret = run;
+	return 0;
+}
+
 int wbx_attach(struct wbx *w, const struct wbx_run_options *options, struct wbx_run **ret)
 {
 	struct wbx_run *run = NULL;

@@ -86,6 +86,7 @@ struct wbx_run {
 	uint64_t generation; /* of w that opened it: a forked child has to attach first */
 	bool finished;
 	bool attached;
+	bool is_project;      /* it is none: what belongs to no run goes to a project */
 	_Atomic bool stopped; /* somebody pressed Stop in W&B */
 	struct news *news;    /* what the daemon said; NULL: nothing yet */
 	uint64_t news_before; /* of its words, those that came before the run was finished here */

@@ -202,6 +202,55 @@ WBX_API int wbx_call_start(struct wbx_run *run, const struct wbx_call *call,
 WBX_API int wbx_call_end(struct wbx_run *run, const char *id, const struct wbx_map *output,
 			 const char *exception);
 
+/* All that one record may say of a traced call; zeroed: left out, but for step. A call is one record
+ * of phase "complete", or one of phase "start" and one of phase "end" with the same id, in any
+ * order. What is large in it stands apart and has no bound but a blob's. */
+struct wbx_call_record {
+	const char *phase;    /* required */
+	const char *id;       /* required; of wbx_new_call_id() */
+	const char *trace_id; /* start, complete: required; the same for all calls below a root */
+	const char *parent_id;
+	const char *op; /* start, complete: required */
+	const char *display_name;
+	const char *thread_id; /* of a conversation, and its turn */
+	const char *turn_id;
+	const char *exception; /* JSON text, PROTOCOL.md section 4 */
+	const char *source;    /* of the op: with its first call */
+	const uint8_t *source_sha256;
+	uint64_t started_us; /* wall time, microseconds since 1970 */
+	uint64_t ended_us;
+	int64_t step; /* of training; below 0: none */
+	const struct wbx_map *inputs;
+	const struct wbx_map *attributes;
+	const struct wbx_map *summary; /* {"usage": {model: {"prompt_tokens": ...}}} */
+	const struct wbx_map *output;  /* a list of one value */
+};
+WBX_API int wbx_call(struct wbx_run *run, const struct wbx_call_record *call);
+WBX_API int wbx_new_call_id(char ret_id[WBX_ID_MAX]);
+
+/* What somebody thinks of a call. type: "wandb.note.1" {"note"}, "wandb.reaction.1" {"emoji"},
+ * "wandb.runnable.NAME" {"output"} for a score, or a word of your own. */
+struct wbx_feedback {
+	const char *call_id; /* required */
+	const char *type;    /* required */
+	const struct wbx_map *payload;
+	const char *op;             /* that scored; NULL: none */
+	const char *scorer_call_id; /* its call; NULL: none */
+};
+WBX_API int wbx_feedback(struct wbx_run *run, const struct wbx_feedback *feedback,
+			 char ret_id[WBX_ID_MAX]);
+/* A prompt, a dataset, another object. type: "StringPrompt" {"content"}, "MessagesPrompt"
+ * {"messages"}, "Dataset" {"rows": [{...} ...]}. */
+WBX_API int wbx_publish(struct wbx_run *run, const char *name, const char *type,
+			const struct wbx_map *data);
+/* What a token of one's own model costs, in USD. provider may be NULL. */
+WBX_API int wbx_cost(struct wbx_run *run, const char *model, const char *provider,
+		     double prompt_token, double completion_token);
+/* A project, for calls, feedback, objects and costs that belong to no run; other records are not
+ * taken by it (-EINVAL). entity may be NULL. Freed with w. */
+WBX_API int wbx_project(struct wbx *w, const char *entity, const char *project,
+			struct wbx_run **ret);
+
 /* This process is about to be stopped, to go on later or elsewhere: W&B is told at once, and sent
  * what there is. Not from a signal handler. */
 WBX_API int wbx_mark_preempting(struct wbx_run *run);

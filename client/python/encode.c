@@ -2,6 +2,8 @@
  * circle ends as a text. */
 #include "client/python/encode.h"
 
+#include "proto/base/mem.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -10,10 +12,25 @@ enum {
 	DEPTH_MAX = RECORD_DEPTH_MAX - 4,
 	HEAD_BYTES = 5,
 	MAP32 = 0xdf,
-	ARRAY32 = 0xdd
+	ARRAY32 = 0xdd,
+	/* of a traced call */
+	TRACE_TEXT_MAX = 64 << 10,      /* a longer one stands apart ... */
+	TRACE_HEAD_BYTES = 1024,        /* ... but for its beginning */
+	TRACE_APART_MAX = 14,           /* texts apart in one value */
+	TRACE_CONTAINERS_MAX = 1 << 17, /* lists and dicts in one value */
+	TRACE_OBJECTS_MAX = 10000       /* objects in one value that the hook is asked about */
+};
+
+/* Of a traced call's value. */
+struct encode_trace {
+	PyObject *path[RECORD_DEPTH_MAX]; /* containers around what is being encoded; borrowed */
+	unsigned path_len;
+	unsigned containers;
+	unsigned objects;
 };
 
 static PyObject *hook_for_others;
+static PyObject *hook_for_traces;
 static PyObject *table_type;
 
 void encode_set_hook(PyObject *hook)
@@ -21,6 +38,13 @@ void encode_set_hook(PyObject *hook)
 	Py_INCREF(hook);
 	Py_XDECREF(hook_for_others);
 	hook_for_others = hook;
+}
+
+void encode_set_trace_hook(PyObject *hook)
+{
+	Py_INCREF(hook);
+	Py_XDECREF(hook_for_traces);
+	hook_for_traces = hook;
 }
 
 void encode_set_table_type(PyObject *type)
@@ -53,6 +77,46 @@ static int close_head(struct encoder *e, size_t at, uint8_t form, uint32_t count
 	return 0;
 }
 
+/* So many bytes of it are whole characters. */
+static size_t cut_at(struct span text, size_t max)
+{
+	if (text.len <= max)
+		return text.len;
+	while (max > 0 && (text.at[max] & 0xc0) == 0x80)
+		max--;
+	return max;
+}
+
+/* A long text of a traced call: its bytes are a blob. */
+static int put_text_apart(struct encoder *e, struct span text)
+{
+	struct span head = {.at = text.at, .len = cut_at(text, TRACE_HEAD_BYTES)};
+	struct wbx_map *value = wbx_list_new();
+	struct wbx_map *map = e->map;
+	struct buf bytes;
+	int r = -ENOMEM;
+
+	if (value == NULL)
+		return r;
+	buf_init(&bytes, (size_t)BLOB_MAX);
+	Py_BEGIN_ALLOW_THREADS /* a copy and a digest of what may be megabytes */
+		r = buf_add(&bytes, text.at, text.len);
+	if (r == 0)
+		r = map_put_apart(map, value, "text", &bytes, head);
+	Py_END_ALLOW_THREADS if (r == 0) pack_raw(e->p, buf_span(&value->bytes));
+	buf_done(&bytes);
+	wbx_map_free(value);
+	return r < 0 ? r : e->out->error;
+}
+
+static int put_text(struct encoder *e, struct span text)
+{
+	if (e->trace != NULL && text.len > TRACE_TEXT_MAX && e->map->table_count < TRACE_APART_MAX)
+		return put_text_apart(e, text);
+	pack_str(e->p, text);
+	return e->out->error;
+}
+
 /* UTF-8; a lone surrogate as the three bytes that UTF-8 would have for it (the daemon writes it as
  * \udxxx). */
 static int encode_text(struct encoder *e, PyObject *text)
@@ -61,11 +125,10 @@ static int encode_text(struct encoder *e, PyObject *text)
 	const char *utf8 = PyUnicode_AsUTF8AndSize(text, &len);
 	PyObject *bytes;
 	char *raw;
+	int r;
 
-	if (utf8 != NULL) {
-		pack_str(e->p, (struct span){.at = (const uint8_t *)utf8, .len = (size_t)len});
-		return e->out->error;
-	}
+	if (utf8 != NULL)
+		return put_text(e, (struct span){.at = (const uint8_t *)utf8, .len = (size_t)len});
 	PyErr_Clear();
 	bytes = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
 	if (bytes == NULL || PyBytes_AsStringAndSize(bytes, &raw, &len) < 0) {
@@ -74,15 +137,16 @@ static int encode_text(struct encoder *e, PyObject *text)
 		pack_text(e->p, "<text that cannot be encoded>");
 		return e->out->error;
 	}
-	pack_str(e->p, (struct span){.at = (const uint8_t *)raw, .len = (size_t)len});
+	r = put_text(e, (struct span){.at = (const uint8_t *)raw, .len = (size_t)len});
 	Py_DECREF(bytes);
-	return e->out->error;
+	return r;
 }
 
-/* What is left when nothing else helps. */
+/* What is left when nothing else helps. A traced call's arguments are not asked: a text of theirs may
+ * be long, slow, or hold secrets. */
 static int encode_description(struct encoder *e, PyObject *o)
 {
-	PyObject *text = PyObject_Str(o);
+	PyObject *text = e->trace == NULL ? PyObject_Str(o) : PyObject_Str((PyObject *)Py_TYPE(o));
 	int r;
 
 	if (text == NULL) {
@@ -123,8 +187,40 @@ static int encode_int(struct encoder *e, PyObject *o)
 	return e->out->error;
 }
 
+/* Keys of a traced call may be anything, and keep the daemon's bound. */
+static int encode_trace_key(struct encoder *e, PyObject *key)
+{
+	PyObject *text = PyObject_Str(key); /* mostly itself */
+	PyObject *bytes =
+		text == NULL ? NULL : PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
+	struct span s = SPAN_LITERAL("<key>");
+	Py_ssize_t len;
+	char *raw;
+
+	if (bytes != NULL && PyBytes_AsStringAndSize(bytes, &raw, &len) == 0)
+		s = (struct span){.at = (const uint8_t *)raw, .len = (size_t)len};
+	PyErr_Clear();
+	s.len = cut_at(s, KEY_MAX);
+	pack_str(e->p, s);
+	Py_XDECREF(bytes);
+	Py_XDECREF(text);
+	return e->out->error;
+}
+
 static int encode_key(struct encoder *e, PyObject *key)
 {
+	Py_ssize_t len;
+	const char *utf8;
+
+	if (e->trace != NULL) {
+		utf8 = PyUnicode_Check(key) ? PyUnicode_AsUTF8AndSize(key, &len) : NULL;
+		if (utf8 == NULL || len > KEY_MAX) {
+			PyErr_Clear();
+			return encode_trace_key(e, key);
+		}
+		pack_str(e->p, (struct span){.at = (const uint8_t *)utf8, .len = (size_t)len});
+		return e->out->error;
+	}
 	if (PyUnicode_Check(key))
 		return encode_text(e, key);
 	return encode_description(e, key);
@@ -361,9 +457,10 @@ static bool encode_number_like(struct encoder *e, PyObject *o, int *ret)
 
 static int encode_with_hook(struct encoder *e, PyObject *o)
 {
-	PyObject *plain = hook_for_others == NULL
-				  ? NULL
-				  : PyObject_CallFunctionObjArgs(hook_for_others, o, NULL);
+	bool too_many = e->trace != NULL && e->trace->objects++ >= TRACE_OBJECTS_MAX;
+	PyObject *hook = e->trace == NULL ? hook_for_others : hook_for_traces;
+	PyObject *plain =
+		hook == NULL || too_many ? NULL : PyObject_CallFunctionObjArgs(hook, o, NULL);
 	int r;
 
 	if (plain == NULL) {
@@ -377,13 +474,36 @@ static int encode_with_hook(struct encoder *e, PyObject *o)
 	return r;
 }
 
+/* May it be gone into? Else *ret_why says why not. */
+static bool trace_enter(struct encode_trace *t, PyObject *o, const char **ret_why)
+{
+	*ret_why = "<more than can be traced>";
+	if (t->containers >= TRACE_CONTAINERS_MAX || t->path_len == array_len(t->path))
+		return false;
+	*ret_why = "<contains itself>";
+	for (unsigned i = 0; i < t->path_len; i++) {
+		if (t->path[i] == o)
+			return false;
+	}
+	t->containers++;
+	t->path[t->path_len++] = o;
+	return true;
+}
+
 static int encode_container(struct encoder *e, PyObject *o)
 {
+	const char *why;
 	int r;
 
+	if (e->trace != NULL && !trace_enter(e->trace, o, &why)) {
+		pack_text(e->p, why);
+		return e->out->error;
+	}
 	e->depth++;
 	r = PyDict_Check(o) ? encode_map(e, o) : encode_iterable(e, o);
 	e->depth--;
+	if (e->trace != NULL)
+		e->trace->path_len--;
 	return r;
 }
 
@@ -394,7 +514,7 @@ static int encode_other(struct encoder *e, PyObject *o)
 	if (table_type != NULL && PyObject_IsInstance(o, table_type) == 1)
 		return encode_table(e, o);
 	PyErr_Clear();
-	if (PyBytes_Check(o) || PyByteArray_Check(o))
+	if (e->trace == NULL && (PyBytes_Check(o) || PyByteArray_Check(o)))
 		return encode_bytes(e, o);
 	if (PyAnySet_Check(o))
 		return encode_container(e, o);
@@ -444,4 +564,28 @@ int encode_value(struct wbx_map *list, PyObject *value)
 	list->error = r;
 	list->levels[0].count = 1;
 	return r;
+}
+
+int encode_trace_dict(struct wbx_map *m, PyObject *dict)
+{
+	struct encode_trace trace = {.path = {dict}, .path_len = 1};
+	struct encoder e = {
+		.p = &m->p, .out = &m->bytes, .map = m, .tables = TABLES_INLINE, .trace = &trace};
+
+	m->error = encode_pairs(&e, dict, &m->levels[0].count);
+	return m->error;
+}
+
+int encode_trace_value(struct wbx_map *list, PyObject *value)
+{
+	struct encode_trace trace = {.path_len = 0};
+	struct encoder e = {.p = &list->p,
+			    .out = &list->bytes,
+			    .map = list,
+			    .tables = TABLES_INLINE,
+			    .trace = &trace};
+
+	list->error = encode_object(&e, value);
+	list->levels[0].count = 1;
+	return list->error;
 }

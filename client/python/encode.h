@@ -20,6 +20,7 @@ struct encoder {
 	struct wbx_map *map;
 	enum encode_tables tables;
 	unsigned depth;
+	struct encode_trace *trace; /* NULL: a row, not a value of a traced call */
 };
 
 /* Called with an object that has no form of its own; returns one that has. Owned here until
@@ -28,6 +29,9 @@ void encode_set_hook(PyObject *hook);
 /* A table: an instance has `columns` (list of str) and `rows` (list of lists). Owned here. */
 void encode_set_table_type(PyObject *type);
 
+/* The same for values of traced calls; its hook says in short what an object is. */
+void encode_set_trace_hook(PyObject *hook);
+
 /* Never raises and never fails for what the object is: what cannot be encoded becomes a text that
  * says so. 0, or what the buf or the library says (-ENOMEM, -EMSGSIZE, -ENOBUFS). */
 int encode_object(struct encoder *e, PyObject *o);
@@ -35,3 +39,9 @@ int encode_object(struct encoder *e, PyObject *o);
 int encode_dict(struct wbx_map *m, PyObject *dict, enum encode_tables tables);
 /* One value into a list that is empty. */
 int encode_value(struct wbx_map *list, PyObject *value);
+
+/* As encode_dict() and encode_value(), for traced calls, whose arguments are anything: nothing is
+ * asked for its text, circles end where they close, what is endless is cut, and long texts stand
+ * apart (PROTOCOL.md section 4). */
+int encode_trace_dict(struct wbx_map *m, PyObject *dict);
+int encode_trace_value(struct wbx_map *list, PyObject *value);

@@ -1,8 +1,10 @@
 /* wbx._native: libwbx as Python types. Methods that log return 0 or a negative errno and never
  * raise for what is logged; the package's Python side says what that means. Limited API of 3.10:
  * one binary for every later version. */
-#include "client/python/encode.h"
+#include "client/python/native.h"
+
 #include "client/python/ending.h"
+#include "client/python/trace.h"
 #include "proto/base/mem.h"
 
 #include <errno.h>
@@ -18,6 +20,7 @@ struct run {
 	bool map_in_use;                   /* a hook that logs while it is asked */
 };
 
+static PyTypeObject *client_type;
 static PyTypeObject *run_type;
 
 static PyObject *status(int r)
@@ -493,6 +496,28 @@ static PyObject *wrap_run(struct client *self, struct wbx_run *run)
 	return (PyObject *)o;
 }
 
+struct wbx_run *native_run(PyObject *run)
+{
+	if (PyObject_TypeCheck(run, run_type))
+		return ((struct run *)run)->run;
+	PyErr_SetString(PyExc_TypeError, "a run is wanted");
+	return NULL;
+}
+
+struct wbx *native_client(PyObject *client)
+{
+	if (!PyObject_TypeCheck(client, client_type))
+		PyErr_SetString(PyExc_TypeError, "a client is wanted");
+	else if (is_open((struct client *)client))
+		return ((struct client *)client)->w;
+	return NULL;
+}
+
+PyObject *native_wrap(PyObject *client, struct wbx_run *run)
+{
+	return wrap_run((struct client *)client, run);
+}
+
 static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 			  int (*function)(struct wbx *, const struct wbx_run_options *,
 					  struct wbx_run **))
@@ -689,10 +714,11 @@ PyMODINIT_FUNC PyInit__native(void)
 	PyObject *client_object = PyType_FromSpec(&client_spec);
 	PyObject *run_object = PyType_FromSpec(&run_spec);
 
+	client_type = (PyTypeObject *)client_object;
 	run_type = (PyTypeObject *)run_object;
 	if (m == NULL || client_object == NULL || run_object == NULL ||
 	    PyModule_AddObject(m, "Client", client_object) < 0 ||
-	    PyModule_AddStringConstant(m, "version", WBX_VERSION) < 0)
+	    PyModule_AddStringConstant(m, "version", WBX_VERSION) < 0 || trace_add_to(m) < 0)
 		return NULL;
 	return m;
 }

@@ -17,10 +17,11 @@ from typing import Any, Iterable
 from . import _console, _resume, _run
 from ._native import version as __version__
 from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, UsageError
+from ._trace import attributes, get_current_call, op, thread
 from ._values import Histogram, Table
 
-__all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Stopped", "Summary", "Table", "UsageError", "alert", "attach", "config", "define_metric",
-           "finish", "flush", "init", "log", "login", "mark_preempting", "run", "summary"]
+__all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Stopped", "Summary", "Table", "UsageError", "alert", "attach", "attributes", "config", "define_metric",
+           "finish", "flush", "get_current_call", "init", "log", "login", "mark_preempting", "op", "run", "summary", "thread"]
 
 run: Run | None = None
 config: Any = None

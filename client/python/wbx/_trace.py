@@ -1,0 +1,810 @@
+"""Traced calls: the decorator op, and the context that calls nest in.
+
+What is traced gets its result and its exceptions as if nothing were here, whatever goes wrong with the record of it. A call belongs to the
+run that is open when its root begins; without one, and without weave.init(), nothing is traced.
+"""
+from __future__ import annotations
+
+import _thread
+import atexit
+import concurrent.futures
+import contextlib
+import contextvars
+import datetime
+import hashlib
+import functools
+import inspect
+import json
+import os
+import random
+import textwrap
+import threading
+import time
+import traceback
+from typing import Any, Callable, Iterator
+
+from . import _native, _run, _trace_values  # noqa: F401: the last sets what describes arguments
+
+FRAMES_MAX = 50  # of an exception
+ITEMS_MAX = 10_000  # of a generator, that are recorded
+MESSAGE_MAX = 16_000
+TELL_AFTER_S = 1.0  # the start of a call that takes longer gets a record of its own
+
+_current: contextvars.ContextVar[Any] = contextvars.ContextVar("wbx_call", default=None)  # a Call, or _OFF below a root that is left out
+call_attributes: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("wbx_call_attributes", default={})  # noqa: B039: nobody changes it
+_thread_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("wbx_thread_id", default=None)
+_OFF: Any = object()
+
+_clock = time.time_ns
+
+
+class Call(_native.Call):
+    """A traced call, under way or ended: id, trace_id, parent_id, op_name, inputs as they were recorded, summary (to be added to),
+    feedback."""
+
+    _summary: dict[str, Any] | None = None
+    _display: str | None = None
+    _op: Any = None
+    _ended: int = 0
+    output: Any = None  # of Op.call() only
+    exception: str | None = None
+    attributes: dict[str, Any] | None = None
+    wb_run_step: int | None = None
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return self.recorded()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """May be added to while the call is under way; ``usage`` is what the model used."""
+        if self._summary is None:
+            self._summary = {}
+        return self._summary
+
+    @summary.setter
+    def summary(self, value: dict[str, Any] | None) -> None:
+        self._summary = value
+
+    @property
+    def started_at(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._started_us / 1e6, datetime.timezone.utc)
+
+    @property
+    def ended_at(self) -> datetime.datetime | None:
+        return datetime.datetime.fromtimestamp(self._ended / 1e6, datetime.timezone.utc) if self._ended else None
+
+    @property
+    def func_name(self) -> str:
+        return self.op_name
+
+    @property
+    def display_name(self) -> str | None:
+        return self._display
+
+    @display_name.setter
+    def display_name(self, name: str | None) -> None:
+        self.set_display_name(name)
+
+    def set_display_name(self, name: str | None) -> None:
+        """How it is shown; counts until the call ends."""
+        self._display = None if name is None else _clean(name)
+
+    def remove_display_name(self) -> None:
+        self._display = None
+
+    @property
+    def feedback(self) -> "Feedback":
+        return Feedback(self)
+
+    def set_score(self, name: str, value: Any, reason: str | None = None, scorer: "Call | None" = None) -> str:
+        """A score of this call, shown in a column of its name; the feedback's id."""
+        output = value if reason is None else {"score": value, "reason": reason}
+        return self.feedback._add(f"wandb.runnable.{name}", {"output": output}, op=name, scorer=scorer)
+
+    async def apply_scorer(self, scorer: Any, additional_scorer_kwargs: dict[str, Any] | None = None) -> Any:
+        """Calls the scorer with this call's output and inputs, as far as it has parameters for them, and keeps what it says as a score."""
+        function = scorer.score if hasattr(scorer, "score") else scorer
+        wanted = set(inspect.signature(function).parameters)
+        given = {"output": self.output, "inputs": self.inputs} | self.inputs | (additional_scorer_kwargs or {})
+        result = function(**{k: v for k, v in given.items() if k in wanted})
+        if inspect.isawaitable(result):
+            result = await result
+        self.set_score(getattr(scorer, "name", None) or getattr(scorer, "__name__", None) or type(scorer).__name__, result)
+        return result
+
+    @property
+    def ui_url(self) -> str:
+        """Where it is in the browser, as far as W&B has answered for its run; "" before."""
+        return _ui_url(self)
+
+    @property
+    def project_id(self) -> str:
+        info = self._native_run.info()
+        return f"{info['entity']}/{info['project']}" if info["project"] else ""
+
+    def __repr__(self) -> str:
+        return f"<wbx.Call {self.op_name} {self.id}>"
+
+
+def _ui_url(call: Call) -> str:
+    url = call._native_run.info()["url"]
+    base, found, _ = url.partition("/runs/")
+    return f"{base}/r/call/{call.id}" if found else ""
+
+
+class Feedback:
+    """What somebody thinks of a call."""
+
+    def __init__(self, call: Call):
+        self._call = call
+
+    def _add(self, kind: str, payload: dict[str, Any], op: str | None = None, scorer: Call | None = None) -> str:
+        result, feedback_id = _native.feedback(self._call._native_run, self._call.id, _clean(kind), payload, op and _clean(op), scorer and scorer.id)
+        _run._look(result, "feedback")
+        return feedback_id
+
+    def add(self, feedback_type: str, payload: dict[str, Any] | None = None, creator: str | None = None, annotation_ref: str | None = None,
+            **more: Any) -> str:
+        """Feedback of a type of your own; names that begin with wandb. are W&B's."""
+        return self._add(feedback_type, dict(payload or {}, **more))
+
+    def add_reaction(self, emoji: str, creator: str | None = None) -> str:
+        return self._add("wandb.reaction.1", {"emoji": emoji})
+
+    def add_note(self, note: str, creator: str | None = None) -> str:
+        return self._add("wandb.note.1", {"note": note[:1024]})
+
+
+# -- where calls go ------------------------------------------------------------------------------------------------
+
+class _Target:
+    """What weave.init() set; without it calls go to the open run."""
+
+    native: Any = None  # a project without a run
+    attributes: dict[str, Any] = {}
+    post_inputs: Callable[[dict], dict] | None = None
+    post_output: Callable[[Any], Any] | None = None
+    is_off = os.environ.get("WEAVE_DISABLED", "").lower() in ("1", "true", "yes")
+
+
+_target = _Target()
+
+
+def _find_run() -> Any:
+    """The native run that a new root belongs to, or None."""
+    if _target.is_off:
+        return None
+    runs = _run._open_runs
+    return runs[-1]._native if runs else _target.native
+
+
+# -- calls that take long ------------------------------------------------------------------------------------------
+
+_teller_runs = False
+_forks = 0
+_source_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _teller_runs, _forks, _source_lock
+    _teller_runs = False
+    _source_lock = threading.Lock()
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _tell() -> None:
+    while True:
+        time.sleep(TELL_AFTER_S)
+        _native.tell_calls(int(TELL_AFTER_S * 1e6))
+
+
+def _start_teller() -> None:
+    """Not a threading.Thread: it is nobody's business, and never joined."""
+    global _teller_runs
+    _teller_runs = True
+    try:
+        _thread.start_new_thread(_tell, ())
+    except RuntimeError:  # no more threads: starts are told by calls inside
+        pass
+
+
+# -- beginning -----------------------------------------------------------------------------------------------------
+
+def _clean(text: Any) -> str:
+    """As C takes it."""
+    text = str(text)
+    return text if text.isascii() and "\0" not in text else text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def step_of(parent: Any, attributes: dict[str, Any], inputs: dict[str, Any]) -> int:
+    """The training's step, where the caller knows it: what attributes() says, what the call above has, what TRL hands to reward
+    functions (its count of finished steps); else -1, and the daemon finds it."""
+    step = attributes.get("step", -1)
+    if type(step) is int and step >= 0:
+        return step
+    if parent is not None:
+        return parent.step
+    state = inputs.get("trainer_state")
+    done = getattr(state, "global_step", None) if state is not None else None
+    return int(done) + 1 if isinstance(done, int) and done >= 0 else -1
+
+
+def begin(op: "Op", inputs: dict[str, Any], *, parent: Any = None, native: Any = None, attributes: dict[str, Any] | None = None,
+          display_name: str | None = None, started_us: int = 0, is_root: bool = False) -> Call:
+    """A call of op begins. native: of a root. attributes: beside those of the context."""
+    global _teller_runs
+    if not _teller_runs:
+        _start_teller()
+    above = call_attributes.get()
+    merged = {**op.attributes, **_target.attributes, **above, **(attributes or {})} if attributes or op.attributes or _target.attributes else above
+    thread_id = _thread_id.get()
+    turn_id: Any = None
+    if thread_id is not None:
+        turn_id = parent.turn_id if parent is not None and parent.thread_id == thread_id and parent.turn_id else True
+    source = None
+    if parent is not None:
+        native = parent._native_run
+    if op.told is not native or op.told_forks != _forks:
+        source = op.tell_source(native)
+    call = Call(native, op.clean_name, inputs, parent, merged or None, display_name or op.display_name, thread_id, turn_id,
+                step_of(parent, merged, inputs), source, op.source_sha256, started_us)
+    if merged:
+        call.attributes = merged
+    if op.display_function is not None:
+        call.set_display_name(op.display_function(call))
+    return call
+
+
+def _begin_call(op: "Op", args: tuple, kwargs: dict[str, Any]) -> Any:
+    """A Call; None: not traced; _OFF: neither is what is inside."""
+    try:
+        parent = _current.get()
+        if parent is _OFF or op.is_off:
+            return None
+        native = None
+        if parent is None:
+            native = _find_run()
+            if native is None:
+                return None
+            if op.rate < 1.0 and random.random() >= op.rate:
+                return _OFF
+        inputs = op.bind(args, kwargs)
+        post = op.postprocess_inputs
+        if post is not None:
+            inputs = post(inputs)
+        if _target.post_inputs is not None:
+            inputs = _target.post_inputs(inputs)
+        return begin(op, inputs if type(inputs) is dict else {"inputs": inputs}, parent=parent, native=native)
+    except Exception as e:  # noqa: BLE001: whatever it is, the function is called
+        _say_failed(op, e)
+        return None
+
+
+def _say_failed(op: Any, error: BaseException) -> None:
+    try:
+        _run._say_once(f"a call of {op.name} was not traced: {type(error).__name__}: {error} (said once)")
+    except Exception:  # noqa: BLE001: stderr is gone, or the error has no text
+        pass
+
+
+# -- ending --------------------------------------------------------------------------------------------------------
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens", "cache_read_input_tokens",
+           "cache_creation_input_tokens", "requests")
+
+
+def usage_of(model: Any, usage: Any) -> dict[str, Any] | None:
+    """As it stands in a summary: whole numbers by model."""
+    if usage is None or not isinstance(model, str):
+        return None
+    get = usage.get if isinstance(usage, dict) else lambda key: getattr(usage, key, None)
+    counts = {key: value for key in _COUNTS if type(value := get(key)) is int}
+    details = get("prompt_tokens_details") or get("input_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else getattr(details, "cached_tokens", None)
+    if type(cached) is int and cached > 0:
+        counts.setdefault("cache_read_input_tokens", cached)
+    return {model: {"requests": 1} | counts} if counts else None
+
+
+def _usage_in(output: Any) -> dict[str, Any] | None:
+    """Of a result that says what a model used."""
+    if type(output) is dict:
+        return usage_of(output.get("model"), output.get("usage")) if "usage" in output else None
+    if hasattr(output, "model_dump") and hasattr(output, "usage") and hasattr(output, "model"):
+        return usage_of(output.model, output.usage)
+    return None
+
+
+def exception_text(error: BaseException) -> str:
+    """As W&B shows it."""
+    try:
+        message = str(error)[:MESSAGE_MAX]
+    except Exception:  # noqa: BLE001
+        message = "<an exception without a text>"
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+    here = os.path.dirname(__file__)
+    lines = [{"filename": f.filename, "line_number": f.lineno, "function_name": f.name, "text": f.line} for f in frames
+             if os.path.dirname(f.filename) != here]
+    return json.dumps({"type": type(error).__name__, "message": message, "traceback": lines})
+
+
+def finish(call: Call, output: Any, exception: str | None = None, ended_us: int = 0) -> None:
+    summary = call._summary
+    if output is not None and (usage := _usage_in(output)) is not None:
+        summary = {**(summary or {})}
+        summary.setdefault("usage", usage)
+    call.exception = exception
+    call._ended = ended_us or _clock() // 1000
+    _run._look(call.end(output, exception, summary, call._display, call._ended), "a call")
+
+
+def _end_call(op: "Op", call: Call, output: Any) -> None:
+    try:
+        post = op.postprocess_output
+        if post is not None:
+            output = post(output)
+        if _target.post_output is not None:
+            output = _target.post_output(output)
+        finish(call, output)
+    except Exception as e:  # noqa: BLE001
+        _say_failed(op, e)
+        _end_somehow(call)
+
+
+def _fail_call(op: "Op", call: Call, error: BaseException, output: Any = None) -> None:
+    try:
+        finish(call, output, exception_text(error))
+    except Exception as e:  # noqa: BLE001
+        _say_failed(op, e)
+        _end_somehow(call)
+
+
+def _end_somehow(call: Call) -> None:
+    with contextlib.suppress(Exception):
+        call.end(None, None)
+
+
+# -- ops -----------------------------------------------------------------------------------------------------------
+
+def _has_self(function: Callable) -> bool:
+    return next(iter(inspect.signature(function).parameters), None) in ("self", "cls")
+
+
+class Op:
+    """What is known of a traced function. Attributes of the function that op() makes lead here."""
+
+    def __init__(self, function: Callable | None, name: str, *, display_name: Any = None, postprocess_inputs: Any = None,
+                 postprocess_output: Any = None, rate: float = 1.0, code: bool = True, kind: str | None = None, color: str | None = None,
+                 attributes: dict[str, Any] | None = None, accumulator: Any = None):
+        self.function = function
+        self.name = name
+        self.clean_name = _clean(name)[:128]
+        self.display_name = _clean(display_name) if isinstance(display_name, str) else None
+        self.display_function = display_name if callable(display_name) else None
+        self.postprocess_inputs = postprocess_inputs
+        self.postprocess_output = postprocess_output
+        self.rate = rate
+        self.accumulator = accumulator
+        self.is_off = False
+        self.attributes = dict(attributes or {})
+        if kind or color:
+            self.attributes["weave"] = {k: v for k, v in (("kind", kind), ("color", color)) if v}
+        self.told: Any = None  # the run that has the source
+        self.told_forks = 0
+        self.source_sha256: bytes | None = None
+        self._source: str | None = None
+        self._has_code = code and function is not None
+        if function is not None:
+            self._read_signature(function)
+
+    def _read_signature(self, function: Callable) -> None:
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):  # of C
+            parameters = [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL), inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+        plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.signature = inspect.Signature(parameters)
+        self.is_plain = all(p.kind is plain for p in parameters)
+        self.names = tuple(p.name for p in parameters)
+        self.defaults = tuple((p.name, p.default) for p in parameters if p.default is not p.empty)
+
+    def bind(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments by name, with defaults. TypeError as the function would raise it."""
+        if self.is_plain and len(args) <= len(self.names):
+            inputs = dict(zip(self.names, args))
+            if kwargs:
+                inputs.update(kwargs)
+            if len(inputs) != len(self.names):
+                for name, value in self.defaults:
+                    inputs.setdefault(name, value)
+            return inputs
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def tell_source(self, native: Any) -> str | None:
+        """The text of the function, for one call of a run and process."""
+        with _source_lock:
+            if self._has_code:
+                self._has_code = False
+                with contextlib.suppress(OSError, TypeError, IndexError, SyntaxError):
+                    source = inspect.getsource(self.function)  # type: ignore[arg-type]
+                    self._source = _clean(textwrap.dedent(source))
+                    self.source_sha256 = hashlib.sha256(self._source.encode()).digest()
+            is_told = self.told is native and self.told_forks == _forks
+            self.told, self.told_forks = native, _forks
+        return None if is_told else self._source
+
+
+def _wrap_plain(op: Op, function: Callable) -> Callable:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = _begin_call(op, args, kwargs)
+        if call is None:
+            return function(*args, **kwargs)
+        token = _current.set(call)
+        if call is _OFF:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _current.reset(token)
+        try:
+            output = function(*args, **kwargs)
+        except BaseException as e:
+            _current.reset(token)
+            _fail_call(op, call, e)
+            raise
+        _current.reset(token)
+        _end_call(op, call, output)
+        return output
+
+    return wrapper
+
+
+def _wrap_async(op: Op, function: Callable) -> Callable:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = _begin_call(op, args, kwargs)
+        if call is None:
+            return await function(*args, **kwargs)
+        token = _current.set(call)
+        if call is _OFF:
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                _current.reset(token)
+        try:
+            output = await function(*args, **kwargs)
+        except BaseException as e:
+            _current.reset(token)
+            _fail_call(op, call, e)
+            raise
+        _current.reset(token)
+        _end_call(op, call, output)
+        return output
+
+    return wrapper
+
+
+class Items:
+    """What a generator or a stream gave, as far as it is recorded."""
+
+    def __init__(self, accumulator: Any):
+        self.accumulator = accumulator
+        self.state: Any = None
+        self.items: list[Any] = []
+        self.count = 0
+
+    def add(self, item: Any) -> None:
+        self.count += 1
+        if self.accumulator is not None:
+            try:
+                self.state = self.accumulator(self.state, item)
+            except Exception as e:  # noqa: BLE001
+                self.accumulator = None
+                _run._say_once(f"an accumulator raised {type(e).__name__}: {e} (said once)")
+        elif self.count <= ITEMS_MAX:
+            self.items.append(item)
+
+    def output(self) -> Any:
+        if self.accumulator is not None:
+            return self.state
+        if self.count > ITEMS_MAX:
+            return [*self.items, f"<and {self.count - ITEMS_MAX} more>"]
+        return self.items
+
+
+def _wrap_generator(op: Op, function: Callable) -> Callable:
+    """The call is current while the generator's body runs, and not while it waits."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = _begin_call(op, args, kwargs)
+        if call is None:
+            return (yield from function(*args, **kwargs))
+        generator = function(*args, **kwargs)
+        items = Items(op.accumulator)
+        step, value = generator.send, None
+        try:
+            while True:
+                token = _current.set(call)
+                try:
+                    item = step(value)
+                except StopIteration as stop:
+                    result = stop.value
+                    break
+                finally:
+                    _current.reset(token)
+                items.add(item)
+                try:
+                    step, value = generator.send, (yield item)
+                except GeneratorExit:
+                    generator.close()
+                    raise
+                except BaseException as e:  # noqa: BLE001: thrown in, for the generator
+                    step, value = generator.throw, e
+        except GeneratorExit:
+            if call is not _OFF:
+                _end_call(op, call, items.output())
+            raise
+        except BaseException as e:
+            if call is not _OFF:
+                _fail_call(op, call, e, items.output())
+            raise
+        if call is not _OFF:
+            _end_call(op, call, items.output())
+        return result
+
+    return wrapper
+
+
+def _wrap_async_generator(op: Op, function: Callable) -> Callable:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = _begin_call(op, args, kwargs)
+        generator = function(*args, **kwargs)
+        items = Items(op.accumulator)
+        step, value = generator.asend, None
+        try:
+            while True:
+                token = _current.set(call) if call is not None else None
+                try:
+                    item = await step(value)
+                except StopAsyncIteration:
+                    break
+                finally:
+                    if token is not None:
+                        _current.reset(token)
+                items.add(item)
+                try:
+                    step, value = generator.asend, (yield item)
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as e:  # noqa: BLE001: thrown in, for the generator
+                    step, value = generator.athrow, e
+        except GeneratorExit:
+            if call is not None and call is not _OFF:
+                _end_call(op, call, items.output())
+            raise
+        except BaseException as e:
+            if call is not None and call is not _OFF:
+                _fail_call(op, call, e, items.output())
+            raise
+        if call is not None and call is not _OFF:
+            _end_call(op, call, items.output())
+
+    return wrapper
+
+
+def _call_plain(op: Op, function: Callable) -> Callable:
+    """Op.call(): result and Call; what is raised stands in Call.exception."""
+
+    def call_of(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        call = _begin_call(op, args, kwargs)
+        if call is None or call is _OFF:
+            return function(*args, **kwargs), NoCall()
+        token = _current.set(call)
+        output = None
+        try:
+            output = function(*args, **kwargs)
+        except Exception as e:  # noqa: BLE001: as weave does it
+            _fail_call(op, call, e)
+        else:
+            _end_call(op, call, output)
+            call.output = output
+        finally:
+            _current.reset(token)
+        return output, call
+
+    async def async_call_of(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        call = _begin_call(op, args, kwargs)
+        if call is None or call is _OFF:
+            return await function(*args, **kwargs), NoCall()
+        token = _current.set(call)
+        output = None
+        try:
+            output = await function(*args, **kwargs)
+        except Exception as e:  # noqa: BLE001
+            _fail_call(op, call, e)
+        else:
+            _end_call(op, call, output)
+            call.output = output
+        finally:
+            _current.reset(token)
+        return output, call
+
+    return async_call_of if inspect.iscoroutinefunction(function) else call_of
+
+
+class NoCall:
+    """What Op.call() gives when nothing was traced."""
+
+    id = trace_id = parent_id = exception = display_name = thread_id = turn_id = None
+    output: Any = None
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+        self.inputs: dict[str, Any] = {}
+
+    def set_display_name(self, name: str | None) -> None:
+        """Nothing to name."""
+
+
+def make_op(function: Any, name: str | None = None, **options: Any) -> Any:
+    """The traced function."""
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(make_op(function.__func__, name, **options))
+    if is_op(function):
+        return function
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"op() takes a function, not {type(function).__name__}")
+    op = Op(function, name or getattr(function, "__qualname__", type(function).__name__).rpartition("<locals>.")[2], **options)
+    if inspect.isasyncgenfunction(function):
+        wrapper = _wrap_async_generator(op, function)
+    elif inspect.isgeneratorfunction(function):
+        wrapper = _wrap_generator(op, function)
+    elif inspect.iscoroutinefunction(function):
+        wrapper = _wrap_async(op, function)
+    else:
+        wrapper = _wrap_plain(op, function)
+    traced: Any = wrapper
+    traced.op = op
+    traced.name = op.name
+    traced.resolve_fn = function
+    traced.call = _call_plain(op, function)
+    return traced
+
+
+def op(func: Any = None, *, name: str | None = None, call_display_name: str | Callable[[Call], str] | None = None,
+       postprocess_inputs: Callable[[dict[str, Any]], dict[str, Any]] | None = None, postprocess_output: Callable[[Any], Any] | None = None,
+       tracing_sample_rate: float = 1.0, enable_code_capture: bool = True, accumulator: Callable[[Any, Any], Any] | None = None,
+       kind: str | None = None, color: str | None = None, attributes: dict[str, Any] | None = None, eager_call_start: bool = False) -> Any:
+    """Traces a function: sync or async, a generator of either kind, a method. ``@op`` or ``@op(...)``; names and meaning are those of weave.
+
+    ``call_display_name``: a text, or a function of the Call. ``postprocess_inputs`` and ``postprocess_output`` change what is recorded, not what the
+    function gets and gives. ``tracing_sample_rate``: of calls that are roots, so many are traced, with all that is inside. ``kind``: agent, llm, tool, search, scorer.
+    """
+    if not isinstance(tracing_sample_rate, (int, float)):
+        raise TypeError("tracing_sample_rate must be a number")
+    if not 0 <= tracing_sample_rate <= 1:
+        raise ValueError("tracing_sample_rate must be between 0 and 1")
+    if attributes is not None and "weave" in attributes:
+        raise ValueError("the attribute weave is W&B's")
+    from . import _trace_openai
+
+    _trace_openai.watch()
+    options: dict[str, Any] = {"display_name": call_display_name, "postprocess_inputs": postprocess_inputs, "postprocess_output": postprocess_output,
+                               "rate": float(tracing_sample_rate), "code": enable_code_capture, "accumulator": accumulator, "kind": kind, "color": color,
+                               "attributes": attributes}
+    if func is None:
+        return lambda function: make_op(function, name, **options)
+    return make_op(func, name, **options)
+
+
+def is_op(function: Any) -> bool:
+    return isinstance(getattr(function, "op", None), Op)
+
+
+# -- the context ---------------------------------------------------------------------------------------------------
+
+def get_current_call() -> Call | None:
+    """The call that is under way here, or None."""
+    call = _current.get()
+    return None if call is _OFF else call
+
+
+class NoCurrentCallError(Exception):
+    """There is no call here."""
+
+
+def require_current_call() -> Call:
+    if (call := get_current_call()) is None:
+        raise NoCurrentCallError("no traced call is under way here")
+    return call
+
+
+@contextlib.contextmanager
+def attributes(values: dict[str, Any] | None = None, /, **more: Any) -> Iterator[None]:
+    """Calls that begin inside have these attributes, in all that they call. ``step`` is the training's; ``group_id`` and ``rollout_id`` are
+    found again in W&B."""
+    token = call_attributes.set({**call_attributes.get(), **(values or {}), **more})
+    try:
+        yield
+    finally:
+        call_attributes.reset(token)
+
+
+class ThreadContext:
+    """A conversation: its id, and the turn that is under way."""
+
+    def __init__(self, thread_id: str | None):
+        self.thread_id = thread_id
+
+    @property
+    def turn_id(self) -> str | None:
+        call = get_current_call()
+        return call.turn_id if call is not None else None
+
+
+_NEW: Any = object()
+
+
+@contextlib.contextmanager
+def thread(thread_id: Any = _NEW) -> Iterator[ThreadContext]:
+    """Calls that begin inside are turns of one conversation. Without an id a new one is made; with None they are of none."""
+    import uuid
+
+    text = str(uuid.uuid4()) if thread_id is _NEW else None if thread_id is None else _clean(thread_id)
+    token = _thread_id.set(text)
+    try:
+        yield ThreadContext(text)
+    finally:
+        _thread_id.reset(token)
+
+
+def _run_in(context: contextvars.Context, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    return context.run(function, *args, **kwargs)
+
+
+class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
+    """The standard one, whose calls nest in the call that submits them."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Any:
+        return super().submit(_run_in, contextvars.copy_context(), fn, *args, **kwargs)
+
+
+class Thread(threading.Thread):
+    """The standard one, whose calls nest in the call that makes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._wbx_context = contextvars.copy_context()
+
+    def run(self) -> None:
+        self._wbx_context.run(super().run)
+
+
+@contextlib.contextmanager
+def tracing_disabled() -> Iterator[None]:
+    """Nothing is traced inside."""
+    token = _current.set(_OFF)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def tell_open_calls() -> None:
+    """At the end of the process: what is under way is not forgotten."""
+    _native.tell_calls(0)
+
+
+atexit.register(tell_open_calls)
+
+__all__ = ["Call", "Feedback", "NoCurrentCallError", "Op", "Thread", "ThreadContext", "ThreadPoolExecutor", "attributes", "get_current_call", "is_op", "op",
+           "require_current_call", "thread", "tracing_disabled"]
