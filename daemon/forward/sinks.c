@@ -237,12 +237,6 @@ void sinks_steer(struct sinks *s, const struct sink_info *wishes, uint64_t now_m
 		sink_pause(s->list[i], wishes->paused_until_us, now_ms);
 }
 
-void sinks_retry(struct sinks *s, uint64_t now_ms)
-{
-	for (size_t i = 0; i < s->count; i++)
-		sink_retry(s->list[i], now_ms);
-}
-
 int sinks_init(struct sinks *s, const struct sink_pool *pool)
 {
 	*s = (struct sinks){.pool = *pool, .wishes = {.requests_per_s = -1, .bytes_per_s = -1}};

@@ -46,7 +46,6 @@ struct sinks_settings {
 void sinks_set(struct sinks *s, const struct sinks_settings *settings, uint64_t now_ms);
 /* What operators asked for, as the store has it: a pause, and limits in place of those set. */
 void sinks_steer(struct sinks *s, const struct sink_info *wishes, uint64_t now_ms);
-void sinks_retry(struct sinks *s, uint64_t now_ms);
 /* Does what is due. Returns when it wants to be called again. */
 uint64_t sinks_turn(struct sinks *s, uint64_t now_ms);
 

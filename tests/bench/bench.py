@@ -8,7 +8,6 @@ import os
 import platform
 import signal
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,17 +19,15 @@ sys.path.insert(1, str(TESTS / "lib"))  # behind this directory
 
 from ctl import Ctl
 from daemon import Daemon
-from measure import (Foreign, await_idle, database_bytes, descendants, disk_bytes, emit, fdatasync_us, memory_mb, percentile, read_times,
-                     wandb_rows)
-from process import BUILD, Process, clean_env
+from life import Life
+from measure import Foreign, await_idle, database_bytes, descendants, disk_bytes, emit, fdatasync_us, memory_mb, percentile, wandb_rows
+from process import BUILD
+from round import PATIENCE_S, Round, flood, many
 from sdk import sdk_python
-from tap import Box, become_subreaper, pause, until
-from trainer import python_env
-from wandb import KEY, Fake, forwarding, key_file
+from tap import become_subreaper, pause, until
+from wandb import Fake, forwarding, key_file
 
 ROOT = TESTS.parent
-CLIENT = BUILD / "tests/bench_client"
-PATIENCE_S = 120.0
 WRITERS = 8
 VICTIMS = ("trainer", "daemon", "both")
 KILL_AFTER_S = (1, 4, 8, 16)
@@ -39,97 +36,9 @@ WARM_UP = 50  # calls of each worker before those that count (worker.py)
 Found = dict[str, dict[str, list[float]]]  # figure: subject: a value of each round
 
 
-def many(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("s" if count != 1 else "")
-
-
-class Round:
-    """One measurement: a directory, a daemon (for wbx), workers, and the end of all of them."""
-
-    def __init__(self, subject: str, name: str, **settings: Any) -> None:
-        self.subject = subject
-        self.box = Box("wbx-bench-")
-        self.name = name
-        self.workers: list[Process] = []
-        self.jobs: list[dict] = []
-        self.outside: set[int] = set()  # processes that do not count: the fake W&B
-        self.daemon: Daemon | None = None
-        self.fake: Fake | None = None
-        self.settings = settings
-        self.idle_mb = 0.0  # of the service, before the work
-
-    def __enter__(self) -> "Round":
-        if self.subject == "wbx":
-            self.daemon = Daemon(self.box, **self.settings).start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.box.end()
-        self.box.remove()
-
-    @property
-    def sdk_dir(self) -> Path:
-        path = self.box.dir / "sdk"
-        path.mkdir(exist_ok=True)
-        return path
-
-    def env(self, **more: str) -> dict[str, str]:
-        if self.daemon is not None:
-            return python_env(WBX_SOCKET=str(self.daemon.socket), HOME=str(self.box.dir), **more)
-        return clean_env(HOME=str(self.sdk_dir), WANDB_ERROR_REPORTING="false", **more)
-
-    def add(self, **job: Any) -> None:
-        """A worker in Python."""
-        number = len(self.workers)
-        job = {"with": self.subject, "run": f"{self.name}{number}", "dir": str(self.sdk_dir),
-               "times": str(self.box.dir / f"times{number}")} | job
-        python = sys.executable if self.subject == "wbx" else sdk_python()
-        more = {"WANDB_BASE_URL": self.fake.url, "WANDB_API_KEY": KEY} if self.fake and self.subject == "sdk" else {}
-        self._start([python, Path(__file__).with_name("worker.py"), json.dumps(job)], job, **more)
-
-    def add_c(self, *args: Any) -> None:
-        """A worker in C: args end with the file of times."""
-        times = str(self.box.dir / f"times{len(self.workers)}")
-        self._start([CLIENT, *args, times], {"times": times})
-
-    def _start(self, args: list, job: dict, **env: str) -> None:
-        number = len(self.workers)
-        self.workers.append(Process(self.box, args, env=self.env(**env), log=self.box.log_file(f"worker{number}.log"),
-                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        self.jobs.append(job)
-
-    def each_says(self, word: str | None = None) -> list[str]:
-        lines = [w.read_line(PATIENCE_S) for w in self.workers]
-        if word is not None and set(lines) != {word}:
-            raise AssertionError(f"{lines}\n" + "\n".join(self.box.show_logs()))
-        return lines
-
-    def tell(self, line: str) -> None:
-        for worker in self.workers:
-            worker.tell(line)
-
-    def go(self) -> float:
-        """Ready, go, done; the CPU seconds of all processes from go on until all is quiet."""
-        self.each_says("ready")
-        before = await_idle(self.outside)
-        self.idle_mb = memory_mb(self.service_pids())
-        self.tell("go")
-        self.each_says("done")
-        return await_idle(self.outside) - before
-
-    def end(self) -> list[dict]:
-        self.tell("end")
-        return [json.loads(line) for line in self.each_says()]
-
-    def times(self) -> list[float]:
-        return [t for job in self.jobs for t in read_times(Path(job["times"]))]
-
-    def service_pids(self) -> list[int]:
-        return [pid for pid in descendants(os.getpid(), self.outside) if pid not in {w.pid for w in self.workers}]
-
-
-class Bench:
+class Bench(Life):
     def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
         self.rounds = options.rounds
         self.huge = options.huge
         self.subjects = ["wbx"] if options.no_sdk else ["wbx", "sdk"]
@@ -289,30 +198,17 @@ class Bench:
 
     # -- what the daemon takes
 
-    def _flood(self, r: Round, clients: int, count: int, window: int, pause_us: int = 0) -> dict[str, float]:
-        """count records of 500 bytes from each client; rate, acknowledgements, CPU of the daemon, its memory."""
-        r.workers, r.jobs = [], []
-        r.add_c("flood", clients, count, 500, window, pause_us)
-        r.each_says("ready")
-        before = descendants(os.getpid())[r.daemon.process.pid]
-        r.tell("go")
-        seconds = float(r.each_says()[0])
-        cpu = descendants(os.getpid())[r.daemon.process.pid] - before
-        times = r.times()
-        return {"rate": clients * count / seconds, "ack_p50": percentile(times, 0.5) / 1e3, "ack_p99": percentile(times, 0.99) / 1e3,
-                "cpu": cpu * 1e6 / (clients * count), "memory": memory_mb([r.daemon.process.pid])}
-
     def ingest(self) -> None:
         """Records of 500 bytes as fast as the daemon has them on disk: 1, 8 and 64 clients."""
         for clients, count, target in ((1, 100000, None), (8, 25000, 130000), (64, 3000, None)):
             def act(_subject: str) -> dict[str, float]:
                 with Round("wbx", "flood") as r:
-                    return self._flood(r, clients, count, 64)
+                    return flood(r, clients, count, 64)
             self._emit_flood(f"{many(clients, 'client')}, 64 in flight", self._several(act, ["wbx"]), {"rate": target})
 
         def paced(_subject: str) -> dict[str, float]:
             with Round("wbx", "flood") as r:
-                return self._flood(r, 8, 4000, 64, 1000)
+                return flood(r, 8, 4000, 64, 1000)
         self._emit_flood("8 clients at 1 kHz", self._several(paced, ["wbx"]), {"cpu": 25, "ack_p50": 5})
 
     @staticmethod
@@ -334,7 +230,7 @@ class Bench:
             r.daemon = Daemon(r.box, models__key_file=r.box.dir / "key", **forwarding(r.fake)).start()
             there = 0
             for level in levels:
-                self._flood(r, 8, (level - there) // 8, 512)
+                flood(r, 8, (level - there) // 8, 512)
                 there = level
                 self._at_backlog(r, level)
             self._drain(r, levels[-1])
@@ -358,7 +254,7 @@ class Bench:
         emit("backlog", f"{case}, stop and start", "ms", wbx=start_ms, foreign_cores=cores)
         emit("backlog", f"{case}, memory of wbxd", "MB", wbx=memory, target=40, foreign_cores=cores)
         emit("backlog", f"{case}, disk for a record of 500 bytes", "bytes", wbx=disk / level, foreign_cores=cores)
-        self._emit_flood(case + ", 8 clients", self._several(lambda _s: self._flood(r, 8, 10000, 64), ["wbx"]), {}, "backlog")
+        self._emit_flood(case + ", 8 clients", self._several(lambda _s: flood(r, 8, 10000, 64), ["wbx"]), {}, "backlog")
 
     def _drain(self, r: Round, level: int) -> None:
         """For a while: what the daemon spends on a row, whatever the fake can take."""
@@ -476,7 +372,7 @@ class Bench:
         emit("offline", "finish", "ms", wbx=found["finish_ms"]["wbx"], target=50, foreign_cores=foreign)
 
 
-NAMES = ("machine", "log_c", "log", "flush", "paced", "forwarded", "table", "ingest", "backlog", "kill", "offline")
+NAMES = ("machine", "log_c", "log", "flush", "paced", "forwarded", "table", "ingest", "backlog", "felt", "unpark", "heavy", "kill", "offline")
 
 
 def main() -> int:
@@ -485,6 +381,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which (all)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each, of which the median counts (3)")
     parser.add_argument("--huge", action="store_true", help="also a backlog of 10 million records (8 GB of disk)")
+    parser.add_argument("--heavy-seconds", type=int, default=60, help="how long the heavy load lasts, in all (60; the documents say 600)")
     parser.add_argument("--no-sdk", action="store_true", help="without the wandb SDK")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)

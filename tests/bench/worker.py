@@ -80,6 +80,44 @@ def tables(sdk: Any, job: dict, times: array.array) -> dict:
     return {}
 
 
+STEP_S = 10.0
+LOGS_A_STEP = 33  # TRL with 8 accumulations and 3 rewards
+CALLS_A_STEP = 4632  # 512 rollouts, 3 judges, each a scorer and 2 requests, of all ranks
+
+
+def heavy(sdk: Any, job: dict, times: array.array) -> dict:
+    """One of 8 ranks under the heaviest load that trainers make: rank 0 logs metrics and a table of 31 MB a step, all trace their
+    judges, in a quarter of the step."""
+    run, rank, clock = sdk.run, job["rank"], time.monotonic
+    text = "the judge sees a prompt and a completion and gives its reasons; " * 160  # 10 KB
+    seen = {"rows": 0, "calls": 0, "bytes": 0, "tables": []}
+    columns, data = table_data(6400, 4800) if rank == 0 else ([], [])
+    start, steps = clock(), int(job["seconds"] / STEP_S)
+    for step in range(steps):
+        began = start + step * STEP_S
+        for n in range(CALLS_A_STEP // job["world"]):
+            time.sleep(max(0.0, began + n * (STEP_S / 4) / (CALLS_A_STEP // job["world"]) - clock()))
+            call = run.call_start("judge", {"prompt": text, "n": n}, step=step)
+            run.call_end(call, {"score": n / 7, "reason": text[:2000]})
+            seen["calls"] += 1
+            seen["bytes"] += len(text) + 2000
+        for n in range(LOGS_A_STEP if rank == 0 else 0):
+            time.sleep(max(0.0, began + STEP_S / 4 + n * (STEP_S * 3 / 4) / LOGS_A_STEP - clock()))
+            before = time.perf_counter()
+            run.log(row(n))
+            times.append((time.perf_counter() - before) * 1e6)
+            seen["rows"] += 1
+        if rank == 0:
+            data[0][0] = step
+            table = sdk.module.Table(columns=columns, data=data)
+            before = time.perf_counter()
+            run.log({"rollouts": table})
+            seen["tables"].append(time.perf_counter() - before)
+            seen["rows"] += 1
+            seen["bytes"] += 31_000_000
+    return seen
+
+
 def until_killed(sdk: Any, job: dict, times: array.array) -> dict:
     """Logs until told to stop, and notes in a shared file how many calls have returned, and how many raised."""
     with open(job["notes"], "r+b") as f:
@@ -104,14 +142,14 @@ def main() -> None:
     began = time.perf_counter()
     sdk.init(job)
     init_s = time.perf_counter() - began
-    act = {"burst": burst, "tables": tables, "until_killed": until_killed}[job["act"]]
+    act = {"burst": burst, "tables": tables, "heavy": heavy, "until_killed": until_killed}[job["act"]]
     if job["act"] == "burst":
         for n in range(WARM_UP):
             sdk.run.log(row(n))
         sdk.flush()
     print("ready", flush=True)
     sys.stdin.readline()
-    act(sdk, job, times)
+    seen = act(sdk, job, times)
     print("done", flush=True)
     sys.stdin.readline()
     began = time.perf_counter()
@@ -119,7 +157,7 @@ def main() -> None:
     finish_s = time.perf_counter() - began
     with open(job["times"], "wb") as f:
         times.tofile(f)
-    print(json.dumps({"init_ms": init_s * 1e3, "finish_ms": finish_s * 1e3}), flush=True)
+    print(json.dumps(seen | {"init_ms": init_s * 1e3, "finish_ms": finish_s * 1e3}), flush=True)
 
 
 if __name__ == "__main__":

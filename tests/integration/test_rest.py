@@ -15,6 +15,7 @@ from tap import Box, Skip, main, test, until
 from trainer import trainer
 from wandb import Fake
 
+ENDINGS = 12
 T0 = 1_795_346_659_146_402  # 2026-11-22T11:24:19.146402
 
 
@@ -98,6 +99,27 @@ def a_server_that_does_not_know_the_question_gets_plain_lines(box: Box) -> None:
         run.finish(c)
     run.is_delivered(fake)
     assert fake.console("r") == ["2026-11-22T11:24:19.146402 x"]
+    fake.check()
+
+
+@test
+def output_that_comes_with_the_end_is_not_left_behind_by_it(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    names = [f"r{n}" for n in range(ENDINGS)]
+    with greeted(daemon.socket) as c:
+        for name in names:
+            run = Logged(name).open(c)
+            for n in range(20):  # the run is planned on and on, between two looks for what else there is
+                run.log(c, *some_rows(10, 10 * n))
+                c.flush()
+            say(c, "x\n", run=name, t=T0)
+            run.finish(c)
+    for name in names:
+        fake.await_run(name, "finished")
+        until(lambda: fake.contents(name) == ["x"], "its line is there")
+    until(lambda: ctl.status()["runs"]["done"] == ENDINGS, "all are over")
+    ends = [e["path"].split("/")[-2] for e in fake.ask("/__log") if e["kind"] == "filestream" and e["body"].get("complete")]
+    assert sorted(ends) == sorted(names), f"each has ended once: {ends}"
     fake.check()
 
 

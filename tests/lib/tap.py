@@ -27,6 +27,7 @@ TEST_SECONDS = 120  # a test that takes longer hangs
 WAIT_SECONDS = 40.0  # so long until() waits for an event; sanitizers on two busy cores are slow
 FULL = bool(os.environ.get("WBX_TEST_FULL"))  # ./dev test --full
 DIAGNOSTIC_LINES = 60
+WHY_LINES = 20  # of a traceback, on standard error
 
 # what sanitizers print, and a failed assert; no test ends well with one of these in a log
 ALARM = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|: Assertion .* failed|SUMMARY: \w+Sanitizer")
@@ -205,6 +206,7 @@ def _run(number: int, case: Case) -> bool:
     if why:
         _explain(why.splitlines())
         if not case.bug:
+            print(f"not ok: {case.sentence}", *why.splitlines()[-WHY_LINES:], sep="\n  ", file=sys.stderr, flush=True)  # meson shows it
             _explain(box.show_logs())
     _explain([f"{time.monotonic() - began:.2f} s"])
     if why and os.environ.get("WBX_TEST_KEEP"):

@@ -239,7 +239,7 @@ static int take_record(struct plan *p, const struct stored_record *record)
 	p->touched = true;
 	if (result < 0)
 		return 0; /* it was checked when it came: a daemon that takes more wrote it */
-	if (p->start_us == 0)
+	if (p->start_us == 0 && r.kind != KIND_RUN) /* that says it itself */
 		p->start_us = (int64_t)r.time_us;
 	if ((int64_t)r.time_us > p->newest_us)
 		p->newest_us = (int64_t)r.time_us;

@@ -287,9 +287,12 @@ void run_plan_slice(struct models_run *r)
 	struct slice s = {.r = r, .outcome = PLAN_IDLE};
 	struct span blob = {.at = s.blob, .len = sizeof(s.blob)};
 	unsigned count = 0;
-	int e = reader_records(r->host->reader, stream_of(r->id, CLASS_METRICS), r->plan->cursor,
-			       SLICE_RECORDS, on_record, &s, &count);
+	int e;
 
+	e = reader_records(r->host->reader, stream_of(r->id, CLASS_METRICS), r->plan->cursor,
+			   SLICE_RECORDS, on_record, &s, &count);
+	if (count > 0) /* more was committed with them, perhaps, since the last look */
+		r->may_have_side = r->may_have_bulk = true;
 	if (e == 0 && s.outcome == PLAN_IDLE && count < SLICE_RECORDS)
 		e = plan_rows(r->plan, r->host->reader, r->changes, (int64_t)clock_wall_us(),
 			      &s.outcome, s.blob);

@@ -22,8 +22,6 @@ int wire_about_init(struct wire_about *a)
 
 	*a = (struct wire_about){.tags = {.count = 0}};
 	buf_init(&a->defines, DEFINES_MAX);
-	buf_init(&a->config_text, TEXT_MAX);
-	buf_init(&a->summary_text, TEXT_MAX);
 	r = tree_init(&a->tags, TAGS_MAX);
 	if (r == 0)
 		r = tree_init(&a->config, KEYS_MAX);
@@ -39,8 +37,6 @@ void wire_about_done(struct wire_about *a)
 	tree_done(&a->wandb);
 	tree_done(&a->summary);
 	buf_done(&a->defines);
-	buf_done(&a->config_text);
-	buf_done(&a->summary_text);
 }
 
 void wire_about_clear(struct wire_about *a)
@@ -50,8 +46,6 @@ void wire_about_clear(struct wire_about *a)
 	tree_clear(&a->wandb);
 	tree_clear(&a->summary);
 	buf_clear(&a->defines);
-	buf_clear(&a->config_text);
-	buf_clear(&a->summary_text);
 }
 
 int wire_about_tag(struct wire_about *a, struct span tag)
@@ -193,10 +187,6 @@ static int take_config_pair(struct wire_about *a, struct span key, struct span h
 		return 0;
 	if (span_is(key, "\"_wandb\""))
 		return take_wandb(a, value);
-	(void)buf_add_text(&a->config_text, a->config_text.len > 0 ? "," : "{"); /* remembers */
-	(void)buf_add(&a->config_text, key.at, key.len);
-	(void)buf_add_byte(&a->config_text, ':');
-	(void)buf_add(&a->config_text, value.at, value.len);
 	return put_pair(&a->config, key, value);
 }
 
@@ -211,14 +201,10 @@ int wire_about_config(struct wire_about *a, struct span text)
 		return 0;
 	while (r == 0 && jsonslice_next(&rest, &key, &holder) == 1)
 		r = take_config_pair(a, key, holder);
-	if (a->config_text.len > 0)
-		(void)buf_add_byte(&a->config_text, '}');
-	return r == 0 ? a->config_text.error : r;
+	return r;
 }
 
 int wire_about_summary(struct wire_about *a, struct span text)
 {
-	int r = buf_add(&a->summary_text, text.at, text.len);
-
-	return r == 0 ? put_pairs(&a->summary, text) : r;
+	return put_pairs(&a->summary, text);
 }

@@ -6,13 +6,11 @@
 #include "daemon/forward/models/tree.h"
 
 struct wire_about {
-	struct tree tags;       /* top-level keys */
-	struct tree config;     /* top-level leaves: the value's JSON text, without `_wandb` */
-	struct tree wandb;      /* the same of what is in `_wandb` */
-	struct tree summary;    /* the same of the summary */
-	struct buf defines;     /* msgpack array of `define` bodies: the metrics defined there */
-	struct buf config_text; /* the config as {"key": value}, for people */
-	struct buf summary_text;
+	struct tree tags;    /* top-level keys */
+	struct tree config;  /* top-level leaves: the value's JSON text, without `_wandb` */
+	struct tree wandb;   /* the same of what is in `_wandb` */
+	struct tree summary; /* the same of the summary */
+	struct buf defines;  /* msgpack array of `define` bodies: the metrics defined there */
 };
 
 int wire_about_init(struct wire_about *a); /* 0, -errno */
