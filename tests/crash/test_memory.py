@@ -23,7 +23,7 @@ from trainer import c_program
 
 SHIM = BUILD / "tests/crash/alloc_shim.so"
 SEED = int(os.environ.get("WBX_CRASH_SEED") or random.SystemRandom().randrange(1 << 32))
-UNIT_SECONDS = 15.0 if FULL else 0.4  # for each program of unit tests
+UNIT_SECONDS = 15.0 if FULL else 0.2  # for each program of unit tests
 ROOT = Path(__file__).resolve().parents[2]
 
 
