@@ -136,6 +136,7 @@ static void take_sink(struct mp m, struct sink_facts *s)
 		.next_try_ms = mp_get_int(m, "next_try_ms", -1),
 		.tries = take_count(m, "tries"),
 		.sent_per_s = take_real(m, "sent_per_s"),
+		.sent_bytes_per_s = take_real(m, "sent_bytes_per_s"),
 		.retries_per_s = take_real(m, "retries_per_s"),
 		.last_ok_us = take_count(m, "last_ok_us"),
 		.paused_until_us = mp_get_int(m, "paused_until_us", 0),

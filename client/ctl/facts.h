@@ -46,6 +46,7 @@ struct sink_facts {
 	int64_t next_try_ms; /* from now, -1: no try is due */
 	uint64_t tries;
 	double sent_per_s;
+	double sent_bytes_per_s; /* of files */
 	double retries_per_s;
 	uint64_t last_ok_us;     /* wall time, 0: never */
 	int64_t paused_until_us; /* -1: until unpaused, 0: is not */

@@ -193,6 +193,7 @@ static void add_sink(struct json *j, const struct facts *f, const struct sink_fa
 	json_pair_seconds(j, "next_try_s", s->next_try_ms);
 	json_pair_uint(j, "tries", s->tries);
 	json_pair_real(j, "sent_per_s", s->sent_per_s);
+	json_pair_real(j, "sent_bytes_per_s", s->sent_bytes_per_s);
 	json_pair_real(j, "retries_per_s", s->retries_per_s);
 	add_ago(j, "last_ok_s", f, s->last_ok_us);
 	json_pair_seconds(j, "spacing_s", s->spacing_ms == 0 ? -1 : (int64_t)s->spacing_ms);

@@ -382,6 +382,29 @@ static void add_limits(struct buf *out, const struct facts *f)
 	add_line(out, "limit", &line);
 }
 
+/* Files that are on their way: how many, how fast, how long yet. */
+static void add_files(struct buf *out, const struct facts *f)
+{
+	auto_buf struct buf line = {0};
+	const struct sink_facts *s = NULL;
+	double rate;
+
+	for (size_t i = 0; i < f->sink_count && s == NULL; i++) {
+		if (strcmp(f->sinks[i].name, "artifacts") == 0)
+			s = &f->sinks[i];
+	}
+	if (s == NULL || s->waiting == 0 || s->sent_bytes_per_s <= 0)
+		return;
+	rate = s->sent_bytes_per_s;
+	buf_init(&line, LINE_MAX_BYTES);
+	(void)buf_printf(&line, "%s in %s file%s to go at %s/s", word_size(s->waiting_bytes).text,
+			 word_count(s->waiting).text, plural(s->waiting),
+			 word_size((uint64_t)rate).text);
+	(void)buf_printf(&line, ": %s, if nothing comes in",
+			 word_rough((uint64_t)((double)s->waiting_bytes / rate * 1000)).text);
+	add_line(out, "uploads", &line);
+}
+
 /* --- runs --- */
 
 static bool is_notable(const struct notable_run *run)
@@ -399,7 +422,7 @@ static void add_notable(struct buf *line, const struct notable_run *run)
 		(void)buf_add_text(line, "parked\n");
 	} else if (run->uploads > 0) {
 		outside_add_text(line, run->state);
-		(void)buf_printf(line, ": %s table%s wait%s\n", word_count(run->uploads).text,
+		(void)buf_printf(line, ": %s file%s wait%s\n", word_count(run->uploads).text,
 				 plural(run->uploads), run->uploads == 1 ? "s" : "");
 	} else {
 		(void)buf_printf(line, "%s row%s came late\n", word_count(run->late).text,
@@ -463,6 +486,7 @@ void screen_add(struct buf *out, const struct facts *f, const struct judgement *
 	add_spools(out, f);
 	add_sinks(out, f);
 	add_limits(out, f);
+	add_files(out, f);
 	add_runs(out, f);
 	add_late(out, f->store.late);
 }

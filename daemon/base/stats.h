@@ -118,6 +118,7 @@ struct sink_stats {
 	int64_t uid;      /* whose key, or SINK_SITE */
 	struct rate sent; /* records confirmed */
 	struct rate retries;
+	struct rate bytes;       /* of files that are sent; artifacts alone */
 	struct sink_board board; /* under the lock of stats */
 };
 

@@ -6,6 +6,7 @@
 #include "daemon/base/mailbox.h"
 #include "daemon/flow/artifact.h"
 #include "daemon/flow/run.h"
+#include "daemon/flow/upload.h"
 #include "proto/base/buf.h"
 
 enum {
@@ -21,17 +22,22 @@ enum change_kind {
 	CHANGE_WAYPOINT, /* run, lsn, time_us, step, text: the state, to tell rows again from; offset,
 			    number: planned rows from step `offset` on go to `number` and up, 0: none */
 	CHANGE_LATE_ADD,   /* run, lsn, step, time_us, text (payload): counted in the run */
-	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload, digest: the blob gets one reference
-			      more */
+	CHANGE_UPLOAD_ADD, /* run, lsn, step, time_us, upload: the blob gets one reference more; of a
+			      file that nothing names it takes the place of those that wait */
 	CHANGE_SIDE_ADD, /* run, file, offset, text: a line; takes the place of one that is there */
 	CHANGE_SIDE_STATE, /* run, text: the state of that planner at its cursor */
 	/* marks */
-	CHANGE_LINES_DONE, /* run, offset: lines below it are confirmed and forgotten */
-	CHANGE_LINE_DEAD,  /* run, offset: the line becomes the dead letter below it in the list,
+	CHANGE_LINES_DONE,   /* run, offset: lines below it are confirmed and forgotten */
+	CHANGE_LINE_DEAD,    /* run, offset: the line becomes the dead letter below it in the list,
 			      later ones move down by one */
-	CHANGE_SIDE_DONE,  /* run, file, offset: lines below it are confirmed and forgotten */
-	CHANGE_SIDE_DROP,  /* run, file, offset: the line goes, later ones move down by one */
-	CHANGE_SIDE_MOVE,  /* run, file, number: all lines move so far */
+	CHANGE_UPLOAD_THERE, /* number (id): the storage has it; the blob is given back */
+	CHANGE_UPLOAD_DONE,  /* number (id): the run's stream has said so: forgotten */
+	CHANGE_UPLOAD_REFUSED, /* number (id): the dead letter of the change before is its */
+	CHANGE_UPLOAD_HOLD,    /* number (id) */
+	CHANGE_UPLOADS_END,    /* run: what waits for its end is due */
+	CHANGE_SIDE_DONE,      /* run, file, offset: lines below it are confirmed and forgotten */
+	CHANGE_SIDE_DROP,      /* run, file, offset: the line goes, later ones move down by one */
+	CHANGE_SIDE_MOVE,      /* run, file, number: all lines move so far */
 	CHANGE_CONFIRM,    /* stream, lsn (nothing at or below is needed), records, bytes, blobs,
 			      blob_bytes: added to the confirmed */
 	CHANGE_RUN_STATE,  /* run, state */
@@ -83,14 +89,15 @@ struct change_dead {
 };
 
 struct change_upload {
-	const char *kind; /* static */
+	enum upload_kind kind;
+	enum upload_state state;
 	struct span key;
 	struct span path;
 	struct span sha256; /* hex, of the file */
 	int64_t size;
 	struct span client_id;
 	struct span sequence_client_id;
-	struct span blob; /* digest of the blob it is made from */
+	struct span blob; /* digest of the blob it is made from; empty: the file is empty */
 };
 
 struct change_artifact {

@@ -6,6 +6,7 @@
 
 #include "daemon/flow/artifact.h"
 #include "daemon/flow/run.h"
+#include "daemon/flow/upload.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
 
@@ -169,6 +170,48 @@ int reader_blob_size(struct reader *r, struct span digest, int64_t *ret);
 /* Up to len bytes from offset; *ret_len less than len only at the end. -ENOENT. */
 int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
 		size_t *ret_len);
+
+/* --- files of runs --- */
+struct upload_info { /* spans are borrowed until the callback returns */
+	int64_t id;  /* rises in the order of planning */
+	enum upload_kind kind;
+	enum upload_state state;
+	int64_t step;
+	int64_t time_us; /* of the row, or of the record */
+	int64_t size;    /* of the file as it is sent */
+	int64_t nth;     /* so many of this key came before it */
+	struct span key;
+	struct span path;
+	struct span sha256; /* hex */
+	struct span blob;   /* digest; empty: none, the file is empty or there */
+};
+typedef int (*reader_on_upload)(void *arg, const struct upload_info *upload);
+enum uploads_order {
+	UPLOADS_OLDEST, /* those that wait, with numbers above `from`, rising */
+	UPLOADS_NEWEST, /* those that wait, with numbers below `from`, falling */
+	UPLOADS_THERE,  /* those that the storage has, above `from`, rising */
+};
+/* Up to READER_PAGE of them. */
+int reader_uploads(struct reader *r, int64_t run, enum uploads_order order, int64_t from,
+		   reader_on_upload on_upload, void *arg);
+struct upload_counts {
+	int64_t files[UPLOAD_STATES];
+	int64_t bytes[UPLOAD_STATES];
+	int64_t oldest_us; /* of those that wait; 0: none do */
+};
+/* Of one run; -1: of all. */
+int reader_upload_counts(struct reader *r, int64_t run, struct upload_counts *ret);
+/* What was planned of this blob under this key of the run before: it needs no second one. -ENOENT. */
+struct sent_file { /* borrowed until the callback returns */
+	struct span path;
+	struct span sha256;
+	int64_t size;
+	struct span client_id;
+	struct span sequence_client_id;
+};
+typedef int (*reader_on_sent_file)(void *arg, const struct sent_file *file);
+int reader_sent_file(struct reader *r, int64_t run, struct span key, struct span blob,
+		     reader_on_sent_file on_file, void *arg);
 
 /* --- artifacts --- */
 struct artifact_info { /* texts are borrowed until the callback returns */

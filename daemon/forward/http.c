@@ -174,15 +174,11 @@ static CURLcode set_callbacks(struct transfer *t)
 	return c;
 }
 
-static bool set_up(struct transfer *t, const struct http_request *q)
+static CURLcode set_method(struct transfer *t)
 {
-	const struct http_settings *s = &t->http->settings;
 	CURL *e = t->easy;
-	CURLcode c = set_callbacks(t);
+	CURLcode c = CURLE_OK;
 
-	SET(CURLOPT_URL, q->url);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	if (t->source != NULL) {
 		SET(CURLOPT_UPLOAD, 1L);
 		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->size);
@@ -191,6 +187,20 @@ static bool set_up(struct transfer *t, const struct http_request *q)
 		SET(CURLOPT_POST, 1L);
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->size);
 	}
+	return c;
+}
+
+static bool set_up(struct transfer *t, const struct http_request *q)
+{
+	const struct http_settings *s = &t->http->settings;
+	CURL *e = t->easy;
+	CURLcode c = set_callbacks(t);
+
+	if (c == CURLE_OK)
+		c = set_method(t);
+	SET(CURLOPT_URL, q->url);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_NOPROGRESS, 0L);
 	SET(CURLOPT_HTTPHEADER, t->headers);
 	SET(CURLOPT_USERAGENT, s->agent);

@@ -75,7 +75,7 @@ void http_set(struct http *h, const struct http_settings *settings);
 
 /* Starts it. 0: the answer comes to on_answer(), always; -ENOMEM, -EINVAL (a header that is none):
  * none will, body and source are freed all the same. */
-int http_start(struct http *h, struct http_request *request);
+int http_start(struct http *h, struct http_request *q);
 /* Bytes of bodies that went to curl since the start, of one lane. */
 uint64_t http_given(const struct http *h, enum lane lane);
 unsigned http_in_flight(const struct http *h);

@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/forward/ask.h"
 #include "daemon/forward/models/side.h"
+#include "daemon/forward/upload.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/pack.h"
@@ -99,6 +100,10 @@ static void take_wishes(const struct order_context *c, struct order *o)
 
 	if (r == 0)
 		sinks_steer(c->sinks, &info, clock_mono_ms());
+	if (r == 0)
+		r = reader_sink(c->reader, sink_name(SINK_ARTIFACTS), &info);
+	if (r == 0)
+		upload_pause(&c->sinks->pool, info.paused_until_us, clock_mono_ms());
 	o->count = 1;
 	give_back(o, r);
 }
@@ -131,8 +136,9 @@ static bool is_wanted(const struct order *o, const struct dead_info *dead)
 
 static bool can_be_sent(const struct dead_info *dead)
 {
-	return span_is(dead->what, "line") || span_is(dead->what, "config") ||
-	       span_is(dead->what, "summary") || side_is_letter(dead);
+	return span_is(dead->what, "line") || span_is(dead->what, "file") ||
+	       span_is(dead->what, "config") || span_is(dead->what, "summary") ||
+	       side_is_letter(dead);
 }
 
 static int on_letter(void *arg, const struct dead_info *dead)

@@ -9,6 +9,7 @@
 #include "daemon/forward/models/run.h"
 #include "daemon/forward/orders.h"
 #include "daemon/forward/turns.h"
+#include "daemon/forward/upload.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 
@@ -237,6 +238,8 @@ static void open_reader(struct sender *s, uint64_t now_ms)
 	s->next_look_ms = 0;
 	if (reader_sink(s->reader, sink_name(SINK_MODELS), &info) == 0)
 		sinks_steer(&s->sinks, &info, now_ms);
+	if (reader_sink(s->reader, sink_name(SINK_ARTIFACTS), &info) == 0)
+		upload_pause(&s->sinks.pool, info.paused_until_us, now_ms);
 }
 
 /* Which runs there are, and that those we know may have more. */
@@ -474,6 +477,7 @@ static void sender_main(void *arg)
 		next_ms = earlier(next_ms, look(s, now_ms));
 		next_ms = earlier(next_ms, turn_runs(s, now_ms));
 		next_ms = earlier(next_ms, count_backlog(s, now_ms));
+		next_ms = earlier(next_ms, upload_turn(&s->sinks.pool, now_ms));
 		if (s->reader == NULL)
 			next_ms = earlier(next_ms, s->next_reader_ms);
 		now_ms = clock_mono_ms();
@@ -499,18 +503,17 @@ struct mailbox *sender_box(struct sender *s)
 	return &s->box;
 }
 
-static int show_other_sinks(struct stats *stats)
+static int show_other_sinks(struct sender *s)
 {
-	static const enum sink_id ids[] = {SINK_ARTIFACTS, SINK_WEAVE};
 	const struct sink_board stored_only = {.mood = MOOD_STORED_ONLY, .in_use = true};
+	struct stats *stats = s->neighbours.stats;
+	struct sink_stats *artifacts = stats_add_sink(stats, SINK_ARTIFACTS, SINK_SITE);
+	struct sink_stats *weave = stats_add_sink(stats, SINK_WEAVE, SINK_SITE);
 
-	for (size_t i = 0; i < array_len(ids); i++) {
-		struct sink_stats *shown = stats_add_sink(stats, ids[i], SINK_SITE);
-
-		if (shown == NULL)
-			return -ENOMEM;
-		stats_set_sink(stats, shown, &stored_only);
-	}
+	if (artifacts == NULL || weave == NULL)
+		return -ENOMEM;
+	upload_show(&s->sinks.pool, artifacts);
+	stats_set_sink(stats, weave, &stored_only);
 	return 0;
 }
 
@@ -528,7 +531,7 @@ static int init_sinks(struct sender *s)
 
 	if (r == 0)
 		r = sinks_init(&s->sinks, &pool);
-	return r == 0 ? show_other_sinks(s->neighbours.stats) : r;
+	return r == 0 ? show_other_sinks(s) : r;
 }
 
 int sender_start(struct sender **ret, const struct sender_settings *settings,

@@ -48,15 +48,17 @@ typedef void (*sink_on_answer)(void *arg, struct sink *sink, const struct http_a
 struct sink_pool {
 	struct http *http;
 	struct stats *stats;
-	struct limit bytes; /* of bodies; of all keys */
-	size_t body_bytes;  /* in flight */
-	size_t users;       /* that have runs: of several, none may use everything */
-	bool is_crowded;    /* somebody had to wait for room */
-	unsigned uploads;   /* in flight, of all sinks ... */
-	unsigned bulks;     /* ... and those of them that are bulk */
+	struct limit bytes;    /* of bodies; of all keys */
+	size_t body_bytes;     /* in flight */
+	size_t users;          /* that have runs: of several, none may use everything */
+	bool is_crowded;       /* somebody had to wait for room */
+	unsigned uploads;      /* in flight, of all sinks ... */
+	unsigned bulks[LANES]; /* ... and those of them that are bulk */
 	double upload_rate; /* bytes per s that uploads went at lately, together; 0: not measured */
 	struct sink_stats *uploads_shown; /* how the way to the storage is; NULL: nobody looks */
 	struct sink_board uploads_board;
+	int64_t uploads_paused_us; /* 0: not, -1: for good */
+	uint64_t uploads_given;    /* bytes that were counted */
 	/* A gate opened, a doubt was settled, or there is room again. */
 	void (*on_open)(void *arg);
 	/* Who the key of this sink belongs to was asked, and there is an answer, or none to be had. */
@@ -71,6 +73,7 @@ struct sink_post {
 	uint32_t uid; /* whose */
 	size_t bytes; /* of its body */
 	bool is_bulk;
+	enum lane lane;
 	sink_on_answer on_answer;
 	void *arg;
 };

@@ -11,6 +11,7 @@
 
 enum {
 	RATE_SAMPLE_BYTES = 64 << 10, /* smaller ones tell of latency only */
+	SAMPLE_MS = 1000,
 };
 
 /* --- what status says of the way to the storage --- */
@@ -25,11 +26,47 @@ static void show(struct sink_pool *pool, enum sink_mood mood, uint64_t now_ms)
 {
 	struct sink_board *b = &pool->uploads_board;
 
+	if (pool->uploads_paused_us != 0)
+		mood = MOOD_PAUSED;
 	if (b->mood != mood) {
 		b->mood = mood;
 		b->since_ms = now_ms;
 	}
 	publish(pool);
+}
+
+void upload_show(struct sink_pool *pool, struct sink_stats *shown)
+{
+	pool->uploads_shown = shown;
+	pool->uploads_board = (struct sink_board){.mood = MOOD_UNTRIED, .in_use = true};
+	publish(pool);
+}
+
+void upload_pause(struct sink_pool *pool, int64_t until_us, uint64_t now_ms)
+{
+	bool was_paused = pool->uploads_paused_us != 0;
+
+	pool->uploads_paused_us = until_us;
+	if (until_us == 0 && was_paused) {
+		show(pool, MOOD_UNTRIED, now_ms);
+		pool->on_open(pool->arg);
+	} else if (until_us != 0) {
+		show(pool, MOOD_PAUSED, now_ms);
+	}
+}
+
+uint64_t upload_turn(struct sink_pool *pool, uint64_t now_ms)
+{
+	uint64_t given = http_given(pool->http, LANE_TABLES) + http_given(pool->http, LANE_FILES);
+
+	if (pool->uploads_shown == NULL)
+		return UINT64_MAX;
+	if (given > pool->uploads_given)
+		rate_add(&pool->uploads_shown->bytes, now_ms, given - pool->uploads_given);
+	pool->uploads_given = given;
+	if (pool->uploads_paused_us > 0 && (int64_t)clock_wall_us() >= pool->uploads_paused_us)
+		upload_pause(pool, 0, now_ms);
+	return pool->uploads > 0 || pool->uploads_paused_us > 0 ? now_ms + SAMPLE_MS : UINT64_MAX;
 }
 
 static void note_failure(struct sink_pool *pool, const struct http_answer *a,
@@ -55,6 +92,8 @@ static void note(struct sink_pool *pool, const struct http_answer *a, const stru
 	struct sink_board *b = &pool->uploads_board;
 
 	if (v->action == RETRY_SENT) {
+		if (pool->uploads_shown != NULL)
+			rate_add(&pool->uploads_shown->sent, now_ms, 1);
 		b->tries = 0;
 		b->next_try_ms = 0;
 		b->last_ok_ms = now_ms;
@@ -91,15 +130,25 @@ static bool is_thin(const struct sink_pool *pool)
 	return pool->upload_rate < UPLOAD_THIN_BYTES_PER_S; /* also while nothing is known */
 }
 
+/* In this lane or a higher one; those in a lower one are held back by http_pace.c. */
+static unsigned bulks(const struct sink_pool *pool, enum lane lane)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i <= (unsigned)lane; i++)
+		n += pool->bulks[i];
+	return n;
+}
+
 bool upload_may_start(struct sink *s, enum lane lane, int64_t size)
 {
 	struct sink_pool *pool = s->pool;
-	bool is_bulk = size > UPLOAD_BULK_BYTES;
-	bool has_place = pool->uploads < UPLOADS_MAX && s->uploading < UPLOADS_MAX &&
-			 !(is_bulk && pool->bulks > 0 && is_thin(pool));
+	/* the last place is for what rows name */
+	unsigned places = lane > LANE_TABLES ? UPLOADS_MAX - 1 : UPLOADS_MAX;
+	bool has_place = pool->uploads < places && s->uploading < places &&
+			 !(size > UPLOAD_BULK_BYTES && is_thin(pool) && bulks(pool, lane) > 0);
 
-	(void)lane; /* who is behind in line is held back by http_pace.c */
-	if (s->gate != GATE_OPEN || s->paused_until_us != 0)
+	if (s->gate != GATE_OPEN || s->paused_until_us != 0 || pool->uploads_paused_us != 0)
 		return false;
 	if (!has_place)
 		pool->is_crowded = true;
@@ -115,7 +164,7 @@ static void on_upload_answer(void *arg, const struct http_answer *a)
 	p->used = false;
 	s->uploading--;
 	s->pool->uploads--;
-	s->pool->bulks -= p->is_bulk;
+	s->pool->bulks[p->lane] -= p->is_bulk;
 	p->on_answer(p->arg, s, a);
 	sink_has_room(s);
 }
@@ -157,11 +206,12 @@ int upload_start(struct sink *s, struct upload_request *q)
 				.used = true,
 				.uid = q->uid,
 				.is_bulk = is_bulk,
+				.lane = q->lane,
 				.on_answer = q->on_answer,
 				.arg = q->arg};
 	s->uploading++;
 	s->pool->uploads++;
-	s->pool->bulks += is_bulk;
+	s->pool->bulks[q->lane] += is_bulk;
 	stats_add(s->pool->stats, COUNT_REQUESTS, 1);
 	return 0;
 }

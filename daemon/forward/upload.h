@@ -28,6 +28,13 @@ struct upload_request {
 	void *arg;
 };
 
+/* From now on what uploads are like stands there. */
+void upload_show(struct sink_pool *pool, struct sink_stats *shown);
+/* An operator's pause of the sink artifacts, by the wall clock: 0: none (any more), -1: for good. */
+void upload_pause(struct sink_pool *pool, int64_t until_us, uint64_t now_ms);
+/* Counts what went since the last turn, ends pauses. Returns when it wants to be called again. */
+uint64_t upload_turn(struct sink_pool *pool, uint64_t now_ms);
+
 /* Whether one of `size` bytes may start now. When not: on_open() of the pool says when to ask again. */
 bool upload_may_start(struct sink *s, enum lane lane, int64_t size);
 /* After upload_may_start() said yes. 0: the answer comes; -ENOMEM, -EINVAL (a header or URL that is

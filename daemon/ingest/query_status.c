@@ -18,6 +18,7 @@ struct shown_sink {
 	enum sink_id id;
 	int64_t uid;
 	double sent_per_s;
+	double sent_bytes_per_s;
 	double retries_per_s;
 	struct sink_board board;
 	struct sink_waiting waiting;
@@ -41,7 +42,7 @@ static struct shown_sink *add_sink(struct sums *s, enum sink_id id, int64_t uid)
 		return NULL;
 	sink = &s->sinks[s->count++];
 	*sink = (struct shown_sink){.id = id, .uid = uid};
-	sink->board.mood = id == SINK_MODELS ? MOOD_UNTRIED : MOOD_STORED_ONLY;
+	sink->board.mood = id == SINK_WEAVE ? MOOD_STORED_ONLY : MOOD_UNTRIED;
 	return sink;
 }
 
@@ -59,6 +60,7 @@ static void on_sink(void *arg, const struct sink_stats *stats)
 		return;
 	sink->board = stats->board;
 	sink->sent_per_s = rate_per_s(&stats->sent, s->now_ms);
+	sink->sent_bytes_per_s = rate_per_s(&stats->bytes, s->now_ms);
 	sink->retries_per_s = rate_per_s(&stats->retries, s->now_ms);
 }
 
@@ -126,7 +128,7 @@ static void pack_sink(struct pack *p, const struct shown_sink *sink, const struc
 {
 	const struct sink_board *board = &sink->board;
 
-	pack_map(p, 25);
+	pack_map(p, 26);
 	pack_pair_text(p, "name", sink_name(sink->id));
 	pack_pair_int(p, "uid", sink->uid);
 	pack_pair_text(p, "user", board->user);
@@ -144,6 +146,7 @@ static void pack_sink(struct pack *p, const struct shown_sink *sink, const struc
 						    : 0);
 	pack_pair_uint(p, "tries", board->tries);
 	pack_pair_double(p, "sent_per_s", sink->sent_per_s);
+	pack_pair_double(p, "sent_bytes_per_s", sink->sent_bytes_per_s);
 	pack_pair_double(p, "retries_per_s", sink->retries_per_s);
 	pack_pair_int(p, "last_ok_us", stored->last_ok_us);
 	pack_pair_int(p, "sent", stored->sent);

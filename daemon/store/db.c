@@ -140,7 +140,17 @@ static const char *const migrations[SCHEMA_VERSION - 1] = {
 	"WITHOUT ROWID;"
 	"CREATE TABLE collection (uid INTEGER NOT NULL, entity TEXT NOT NULL, project TEXT NOT "
 	"NULL, name TEXT NOT NULL, newest INTEGER NOT NULL, PRIMARY KEY (uid, entity, project, "
-	"name)) WITHOUT ROWID;",
+	"name)) WITHOUT ROWID;"
+	/* files of runs are sent; those that are planned wait as uploads, no longer as blobs */
+	"ALTER TABLE upload ADD COLUMN state INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE upload ADD COLUMN nth INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE upload ADD COLUMN dead INTEGER;"
+	"CREATE TABLE sent_file (run INTEGER NOT NULL, key TEXT NOT NULL, blob BLOB NOT NULL, path "
+	"TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL, client_id TEXT NOT NULL, "
+	"sequence_client_id TEXT NOT NULL, PRIMARY KEY (run, key, blob)) WITHOUT ROWID;"
+	"UPDATE cursor SET (blobs, blob_bytes) = (SELECT cursor.blobs + count(*), "
+	"cursor.blob_bytes + coalesce(sum(b.size), 0) FROM upload u JOIN blob b ON b.id = u.blob "
+	"WHERE u.run * 4 = cursor.stream);",
 };
 
 static int bring_up_to_date(struct db *d, int64_t version)

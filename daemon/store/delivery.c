@@ -12,7 +12,6 @@ enum {
 	SQL_WAYPOINT,
 	SQL_LATE_ADD,
 	SQL_RUN_LATE,
-	SQL_UPLOAD_ADD,
 	SQL_LINES_DONE,
 	SQL_RUN_DONE_OFFSET,
 	SQL_LINE_DROP,
@@ -54,9 +53,6 @@ static const char *const texts[SQL_COUNT] = {
 			 "(?1, ?2, ?3, ?4, ?5)",
 	[SQL_RUN_LATE] =
 		"UPDATE run SET late = (SELECT count(*) FROM late WHERE run = ?1) WHERE id = ?1",
-	[SQL_UPLOAD_ADD] = "INSERT INTO upload (run, lsn, step, time_us, kind, key, path, blob, "
-			   "sha256, size, client_id, sequence_client_id) "
-			   "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
 	[SQL_LINES_DONE] = "DELETE FROM line WHERE id >= ?1 AND id < ?2",
 	[SQL_RUN_DONE_OFFSET] = "UPDATE run SET done_offset = max(done_offset, ?2) WHERE id = ?1",
 	[SQL_LINE_DROP] = "DELETE FROM line WHERE id = ?1",
@@ -197,37 +193,17 @@ static int apply_late_add(struct delivery *d, const struct change *c)
 	return r < 0 ? r : change_numbers(d, SQL_RUN_LATE, c->run, 0);
 }
 
-static int apply_upload_add(struct delivery *d, const struct change *c)
-{
-	const struct change_upload *u = &c->upload;
-	sqlite3_stmt *s;
-	int64_t blob;
-	int r = blobs_ref(d->blobs, u->blob, &blob);
-
-	if (r < 0)
-		return r;
-	s = db_stmt(&d->own, SQL_UPLOAD_ADD);
-	db_bind_int(s, 1, c->run);
-	db_bind_int(s, 2, c->lsn);
-	db_bind_int(s, 3, c->step);
-	db_bind_int(s, 4, c->time_us);
-	db_bind_text(s, 5, span_of_text(u->kind));
-	db_bind_text(s, 6, u->key);
-	db_bind_text(s, 7, u->path);
-	db_bind_int(s, 8, blob);
-	db_bind_text(s, 9, u->sha256);
-	db_bind_int(s, 10, u->size);
-	db_bind_text(s, 11, u->client_id);
-	db_bind_text(s, 12, u->sequence_client_id);
-	return db_run(s);
-}
-
-/* A run that is done is opened again for it. */
+/* A run that is done is opened again for it. The letter of a file goes at once: the file waits again. */
 static int apply_dead_retry(struct delivery *d, const struct change *c)
 {
+	bool is_file = false;
 	int r = run_numbers(d, SQL_DEAD_RETRY, c->number, 0); /* it may be gone meanwhile */
 
-	return r < 0 ? r : run_numbers(d, SQL_RUN_OF_DEAD, c->number, 0);
+	if (r == 0)
+		r = run_numbers(d, SQL_RUN_OF_DEAD, c->number, 0);
+	if (r == 0)
+		r = delivery_upload_of_dead(d, c->number, false, &is_file);
+	return r < 0 || !is_file ? r : run_numbers(d, SQL_DEAD_DROP, c->number, 0);
 }
 
 static int apply_lines_done(struct delivery *d, const struct change *c)
@@ -393,7 +369,11 @@ static int apply_sink_limit(struct delivery *d, const struct change *c)
 
 static int apply_dead_drop(struct delivery *d, const struct change *c)
 {
-	return run_numbers(d, SQL_DEAD_DROP, c->number, 0); /* it may be gone meanwhile */
+	bool is_file = false;
+	int r = delivery_upload_of_dead(d, c->number, true, &is_file);
+
+	return r < 0 ? r
+		     : run_numbers(d, SQL_DEAD_DROP, c->number, 0); /* it may be gone meanwhile */
 }
 
 static int apply_late_drop(struct delivery *d, const struct change *c)
@@ -411,7 +391,12 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_PLANNER: return apply_planner(d, c);
 	case CHANGE_WAYPOINT: return apply_waypoint(d, c);
 	case CHANGE_LATE_ADD: return apply_late_add(d, c);
-	case CHANGE_UPLOAD_ADD: return apply_upload_add(d, c);
+	case CHANGE_UPLOAD_ADD:
+	case CHANGE_UPLOAD_THERE:
+	case CHANGE_UPLOAD_DONE:
+	case CHANGE_UPLOAD_REFUSED:
+	case CHANGE_UPLOAD_HOLD:
+	case CHANGE_UPLOADS_END: return delivery_apply_upload(d, c);
 	case CHANGE_LINES_DONE: return apply_lines_done(d, c);
 	case CHANGE_LINE_DEAD: return apply_line_dead(d, c);
 	case CHANGE_LINE_STEP: return apply_line_step(d, c);
@@ -468,6 +453,8 @@ int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs, stru
 		r = delivery_prepare_side(ret);
 	if (r == 0)
 		r = delivery_prepare_artifact(ret);
+	if (r == 0)
+		r = delivery_prepare_upload(ret);
 	if (r < 0)
 		delivery_close(ret);
 	return r;
@@ -479,6 +466,8 @@ void delivery_close(struct delivery *d)
 	db_close(&d->own);
 	d->own_side.handle = NULL;
 	db_close(&d->own_side);
+	d->own_upload.handle = NULL;
+	db_close(&d->own_upload);
 	d->own_artifact.handle = NULL;
 	db_close(&d->own_artifact);
 }

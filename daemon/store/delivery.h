@@ -8,6 +8,7 @@
 struct delivery {
 	struct db own; /* statements over the store's handle, which is borrowed */
 	struct db own_side;
+	struct db own_upload;
 	struct db own_artifact;
 	struct blobs *blobs;
 	struct commit *commit;   /* hears which runs are done */
@@ -31,3 +32,11 @@ int delivery_apply_side(struct delivery *d, const struct change *c);
 int delivery_prepare_artifact(struct delivery *d); /* 0, -errno */
 /* One change of those whose kind begins with CHANGE_ARTIFACT. As delivery_apply(). */
 int delivery_apply_artifact(struct delivery *d, const struct change *c);
+
+/* --- delivery_upload.c, for delivery.c alone: files of runs on their way --- */
+int delivery_prepare_upload(struct delivery *d); /* 0, -errno */
+/* One change of those whose kind begins with CHANGE_UPLOAD. As delivery_apply(). */
+int delivery_apply_upload(struct delivery *d, const struct change *c);
+/* A dead letter goes, and is sent again or dropped; *ret_found: it is that of a file, which waits again
+ * or goes with it. 0, -errno. */
+int delivery_upload_of_dead(struct delivery *d, int64_t dead, bool is_dropped, bool *ret_found);

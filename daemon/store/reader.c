@@ -57,6 +57,8 @@ int reader_open(struct reader **ret, const char *store_dir)
 	if (e == 0)
 		e = reader_artifacts_prepare(r);
 	if (e == 0)
+		e = reader_uploads_prepare(r);
+	if (e == 0)
 		e = reader_dead_prepare(r);
 	if (e == 0)
 		e = reader_check_prepare(r);
@@ -82,6 +84,7 @@ struct reader *reader_close(struct reader *r)
 	drop_statements(&r->records);
 	drop_statements(&r->side);
 	drop_statements(&r->artifacts);
+	drop_statements(&r->uploads);
 	drop_statements(&r->dead);
 	drop_statements(&r->check);
 	db_close(&r->db);

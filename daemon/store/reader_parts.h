@@ -12,6 +12,7 @@ struct reader {
 	struct db records;
 	struct db side;
 	struct db artifacts;
+	struct db uploads;
 	struct db dead;
 	struct db check;
 	int dir_fd; /* of the store */
@@ -41,3 +42,6 @@ int reader_dead_prepare(struct reader *r);
 
 /* --- reader_artifact.c --- */
 int reader_artifacts_prepare(struct reader *r);
+
+/* --- reader_upload.c --- */
+int reader_uploads_prepare(struct reader *r);

@@ -7,15 +7,22 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Files of runs that are planned and not sent wait as uploads; their blobs are confirmed then. */
+#define UPLOADS_OF_STREAM                                                                          \
+	"FROM upload u WHERE u.run = e.stream / 4 AND u.state < 2 AND e.stream % 4 = "             \
+	"(u.kind = 'file')"
 /* How a stream stands: its newest extent against its cursor. The oldest that waits is in the extent
  * that holds done_lsn + 1, or the next; found by two seeks, because the extents before it may be
  * many. */
 #define STREAM_COLUMNS                                                                             \
 	"e.stream, e.last, coalesce(c.lsn, 0), coalesce(c.done_lsn, 0), e.records - "              \
 	"coalesce(c.records, 0), e.bytes - coalesce(c.bytes, 0), "                                 \
-	"e.blobs - coalesce(c.blobs, 0), e.blob_bytes - coalesce(c.blob_bytes, 0), "               \
+	"e.blobs - coalesce(c.blobs, 0) + (SELECT count(*) " UPLOADS_OF_STREAM "), "               \
+	"e.blob_bytes - coalesce(c.blob_bytes, 0) + (SELECT coalesce(sum(u.size), "                \
+	"0) " UPLOADS_OF_STREAM "), "                                                              \
 	"coalesce((SELECT o.time_us FROM extent o WHERE o.stream = e.stream AND o.last > "         \
-	"coalesce(c.done_lsn, 0) ORDER BY o.first LIMIT 1), 0) "
+	"coalesce(c.done_lsn, 0) ORDER BY o.first LIMIT 1), "                                      \
+	"(SELECT min(u.time_us) " UPLOADS_OF_STREAM "), 0) "
 
 enum {
 	SQL_RECORDS,

@@ -9,7 +9,8 @@
 	"r.entity, r.project, r.name, "                                                            \
 	"coalesce(r.display_name, ''), coalesce(r.server_id, ''), coalesce(r.server_entity, ''), " \
 	"coalesce(r.server_project, ''), "                                                         \
-	"coalesce(r.parked, ''), (SELECT count(*) FROM upload u WHERE u.run = r.id), (SELECT "     \
+	"coalesce(r.parked, ''), (SELECT count(*) FROM upload u WHERE u.run = r.id AND u.state < " \
+	"2), (SELECT "                                                                             \
 	"count(*) FROM dead d WHERE d.run = r.id), "                                               \
 	"coalesce((SELECT e.time_us FROM extent e WHERE e.stream = r.id * 4 ORDER BY e.first "     \
 	"DESC LIMIT 1), 0), r.refused, (SELECT count(*) FROM artifact a WHERE a.run = r.id AND "   \
@@ -35,7 +36,7 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_NOTABLE_RUNS] =
 		"SELECT " RUN_COLUMNS "FROM run r WHERE (?2 < 0 OR r.uid = ?2) AND (r.parked IS "
 		"NOT NULL OR r.late > 0 OR r.state = 3 AND EXISTS (SELECT 1 FROM upload u WHERE "
-		"u.run = r.id)) ORDER BY r.parked IS NULL, r.id DESC LIMIT ?1",
+		"u.run = r.id AND u.state < 2)) ORDER BY r.parked IS NULL, r.id DESC LIMIT ?1",
 	/* the condition of the index run_open, word for word */
 	[SQL_OPEN_RUNS] =
 		"SELECT id, uid FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "

@@ -170,16 +170,31 @@ CREATE TABLE upload (
 	lsn INTEGER NOT NULL,
 	step INTEGER NOT NULL,
 	time_us INTEGER NOT NULL,
-	kind TEXT NOT NULL,	  -- table
+	kind TEXT NOT NULL,	  -- table, media, file (daemon/flow/upload.h)
 	key TEXT NOT NULL,
 	path TEXT NOT NULL,	  -- in the run's files
-	blob INTEGER NOT NULL,
+	blob INTEGER NOT NULL,	  -- 0: the file is empty, or there
 	sha256 TEXT NOT NULL,	  -- of the file as it will be sent, in hex
 	size INTEGER NOT NULL,
 	client_id TEXT NOT NULL,
-	sequence_client_id TEXT NOT NULL
+	sequence_client_id TEXT NOT NULL,
+	state INTEGER NOT NULL DEFAULT 0, -- enum upload_state
+	nth INTEGER NOT NULL DEFAULT 0,	  -- so many files of its key came before it
+	dead INTEGER			  -- the dead letter that says why it was refused
 );
 CREATE INDEX upload_run ON upload (run);
+-- Files that rows name, sent or not: the same bytes under the same key again are the same file. blob: digest.
+CREATE TABLE sent_file (
+	run INTEGER NOT NULL,
+	key TEXT NOT NULL,
+	blob BLOB NOT NULL,
+	path TEXT NOT NULL,
+	sha256 TEXT NOT NULL,
+	size INTEGER NOT NULL,
+	client_id TEXT NOT NULL,
+	sequence_client_id TEXT NOT NULL,
+	PRIMARY KEY (run, key, blob)
+) WITHOUT ROWID;
 
 -- An artifact on its way. state: enum artifact_state, daemon/flow/artifact.h. Its number says what is older; none is given again.
 CREATE TABLE artifact (

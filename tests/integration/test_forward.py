@@ -235,8 +235,9 @@ def config_tags_and_summary_may_change_in_between(box: Box) -> None:
 
 
 @test
-def a_row_with_a_table_is_there_and_its_run_stays_open(box: Box) -> None:
+def a_run_with_a_table_lives_until_that_is_there(box: Box) -> None:
     fake, daemon = sending(box, models__heartbeat="500ms")
+    broken = fake.fault({"kind": "storage"}, {"status": 503}, count=-1)
     t = trainer(box, """\
         run = wbx.init(project="p", id="r")
         run.log({"loss": 1, "rollouts": wbx.Table(columns=["p", "r"], data=[["x", 1.5], ["y", None]])})
@@ -254,7 +255,11 @@ def a_row_with_a_table_is_there_and_its_run_stays_open(box: Box) -> None:
     assert fake.run("r")["state"] == "running"
     assert daemon.store.query("SELECT state FROM run") == [(3,)], "finishing"
     assert daemon.store.query("SELECT key FROM upload") == [("rollouts",)]
-    fake.check(final=False)
+    fake.await_hits(broken)
+    fake.clear_faults()
+    fake.await_run("r", "finished")
+    [table] = fake.ask("/__tables?run=wbx-team/p/r")
+    assert table["data"] == [["x", 1.5], ["y", None]] and table["source"] == "file"
 
 
 @test

@@ -381,7 +381,7 @@ static const char text_of_notable[] =
 	"weave      stored only    1 044          0     8 s        0        -          0     0\n"
 	"\n"
 	"    runs: 3 live, 1 finishing, 27 done; 1 record rejected, 0 refused since the store was made\n"
-	"          8a940daa (grpo-demo) finishing: 11 tables wait\n"
+	"          8a940daa (grpo-demo) finishing: 11 files wait\n"
 	"          r2 (p) 12 rows came late\n"
 	"    late: 12 rows came after their step had gone; kept here, not sent (wbxctl late list)\n";
 /* clang-format on */

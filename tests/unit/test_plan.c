@@ -64,6 +64,18 @@ int reader_records(struct reader *r, int64_t stream, int64_t after, unsigned max
 	return result;
 }
 
+int reader_sent_file(struct reader *r, int64_t run, struct span key, struct span blob,
+		     reader_on_sent_file on_file, void *arg)
+{
+	(void)r;
+	(void)run;
+	(void)key;
+	(void)blob;
+	(void)on_file;
+	(void)arg;
+	return -ENOENT;
+}
+
 int reader_blob_size(struct reader *r, struct span digest, int64_t *ret)
 {
 	(void)r;

@@ -806,6 +806,8 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	storebox_stop(&b);
 	exec_sql(&b,
 		 "DROP TABLE artifact; DROP TABLE artifact_file; DROP TABLE collection; "
+		 "DROP TABLE sent_file; ALTER TABLE upload DROP COLUMN state; ALTER TABLE upload "
+		 "DROP COLUMN nth; ALTER TABLE upload DROP COLUMN dead; "
 		 "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
 		 "DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink "
 		 "DROP "

@@ -57,10 +57,26 @@ static int each_part(struct making *m, on_part visit)
 	return 0;
 }
 
+static int blob_bytes(const struct making *m, const struct record *record, int64_t *ret)
+{
+	struct span digest;
+
+	for (uint32_t i = 0; record_blob(record, i, &digest); i++) {
+		int64_t size = 0;
+		int r = reader_blob_size(m->reader, digest, &size);
+
+		if (r < 0 && r != -ENOENT)
+			return r;
+		*ret += size;
+	}
+	return 0;
+}
+
 static int merge_part(struct making *m, const struct part *part, const struct record *record)
 {
 	struct span data;
 	struct mp_value time;
+	int r;
 
 	if (mp_find_span(mp_of(record->body), "data", &data) < 0)
 		return 0;
@@ -69,7 +85,10 @@ static int merge_part(struct making *m, const struct part *part, const struct re
 	if (part->lsn < m->lsn)
 		m->lsn = part->lsn;
 	m->bytes += part->bytes;
-	m->has_blobs |= record_blob_count(record) > 0;
+	m->blobs += (int64_t)record_blob_count(record);
+	r = blob_bytes(m, record, &m->blob_bytes);
+	if (r < 0)
+		return r;
 	m->has_time = mp_find(mp_of(data), "_timestamp", &time) == 0 && mp_is_number(&time);
 	return tree_merge(&m->plan->row, NULL, mp_of(data), NULL, NULL);
 }
@@ -192,6 +211,7 @@ static void add_line(struct making *m)
 	p->line_bytes += p->text.len;
 }
 
+/* Its blobs are: what of them is to be sent waits as uploads. */
 static void confirm(const struct making *m, int64_t records, int64_t bytes)
 {
 	const struct change c = {
@@ -199,6 +219,8 @@ static void confirm(const struct making *m, int64_t records, int64_t bytes)
 		.stream = stream_of(m->plan->run, CLASS_METRICS),
 		.records = records,
 		.bytes = bytes,
+		.blobs = m->blobs,
+		.blob_bytes = m->blob_bytes,
 	};
 
 	changes_add(m->changes, &c);
@@ -226,7 +248,7 @@ static int add_ready(struct making *m)
 	tree_clear(&p->row);
 	buf_clear(&p->text);
 	r = each_part(m, merge_part);
-	if (r == 0 && m->has_blobs && p->on_row == NULL)
+	if (r == 0 && m->blobs > 0 && p->on_row == NULL)
 		r = row_replace_tables(m);
 	if (r == 0)
 		r = add_own_keys(m);
@@ -248,25 +270,12 @@ static int add_ready(struct making *m)
 		return p->on_row(p->on_row_arg, p, m->row, ROW_READY);
 	}
 	add_line(m);
+	if (m->blobs > 0)
+		confirm(m, 0, 0);
 	return update_summary(p);
 }
 
 /* --- late ones --- */
-
-static int blob_bytes(const struct making *m, const struct record *record, int64_t *ret)
-{
-	struct span digest;
-
-	for (uint32_t i = 0; record_blob(record, i, &digest); i++) {
-		int64_t size = 0;
-		int r = reader_blob_size(m->reader, digest, &size);
-
-		if (r < 0 && r != -ENOENT)
-			return r;
-		*ret += size;
-	}
-	return 0;
-}
 
 static int keep_late(struct making *m, const struct part *part, const struct record *record)
 {

@@ -16,8 +16,9 @@ struct making {
 	int64_t newest_us; /* of its calls */
 	bool has_time;     /* the last of them says its _timestamp itself */
 	int64_t bytes;
-	int64_t lsn; /* of its oldest record */
-	bool has_blobs;
+	int64_t lsn;   /* of its oldest record */
+	int64_t blobs; /* that its records name */
+	int64_t blob_bytes;
 	uint8_t *ret_blob;
 };
 

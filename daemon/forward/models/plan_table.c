@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -82,6 +83,58 @@ struct table_names {
 	char sequence_id[CLIENT_ID_CHARS + 1];
 };
 
+/* --- the same table again --- */
+
+static void copy_text(char *ret, size_t size, struct span text)
+{
+	(void)snprintf(ret, size, "%.*s", (int)text.len, (const char *)text.at); /* fits */
+}
+
+static int take_names(void *arg, const struct sent_file *f)
+{
+	struct table_names *n = arg;
+
+	(void)buf_add(&n->path, f->path.at, f->path.len); /* the buf remembers */
+	copy_text(n->client_id, sizeof(n->client_id), f->client_id);
+	copy_text(n->sequence_id, sizeof(n->sequence_id), f->sequence_client_id);
+	return n->path.error;
+}
+
+/* Tables of the plan under way: the store does not have them yet. */
+static const struct change_upload *find_in_plan(const struct making *m, struct span key,
+						struct span blob)
+{
+	for (size_t i = 0; i < m->changes->count; i++) {
+		const struct change *c = &m->changes->items[i];
+
+		if (c->kind == CHANGE_UPLOAD_ADD && span_equal(c->upload.key, key) &&
+		    span_equal(c->upload.blob, blob))
+			return &c->upload;
+	}
+	return NULL;
+}
+
+/* The names that these bytes have under this key, when they were planned before: trainers log the
+ * same table twice. 1, 0, -errno. */
+static int find_names(struct table_names *n, const struct making *m, struct span key,
+		      const struct plan_table *table)
+{
+	const struct span blob = {.at = table->blob, .len = DIGEST_BYTES};
+	const struct change_upload *u = find_in_plan(m, key, blob);
+	struct sent_file f;
+	int r;
+
+	if (u == NULL) {
+		r = reader_sent_file(m->reader, m->plan->run, key, blob, take_names, n);
+		return r == -ENOENT ? 0 : r < 0 ? r : 1;
+	}
+	f = (struct sent_file){.path = u->path,
+			       .client_id = u->client_id,
+			       .sequence_client_id = u->sequence_client_id};
+	r = take_names(n, &f);
+	return r < 0 ? r : 1;
+}
+
 /* Names that a retry must use again: they are stored with the row (research: wire/wandb-models 6).
  */
 static int name_table(struct table_names *n, const struct making *m, struct span key,
@@ -144,7 +197,7 @@ static void add_upload(const struct making *m, const struct table_names *n, stru
 		.time_us = m->newest_us,
 		.upload =
 			{
-				.kind = "table",
+				.kind = UPLOAD_TABLE,
 				.key = key,
 				.path = buf_span(&n->path),
 				.sha256 = span_of_text(table->sha256),
@@ -165,16 +218,21 @@ static int replace_table(struct making *m, struct node *branch, const struct pla
 	struct table_names names;
 	struct buf value;
 	struct node *leaf;
+	bool is_new;
 	int r;
 
 	buf_init(&names.path, 4096);
 	buf_init(&value, 8192);
-	r = name_table(&names, m, node_key(branch), table);
+	r = find_names(&names, m, node_key(branch), table);
+	is_new = r == 0;
 	if (r == 0)
+		r = name_table(&names, m, node_key(branch), table);
+	if (r >= 0)
 		r = table_value(&value, &names, node_key(branch),
 				text_leaf(row, branch, "log_mode", MP_STR), table);
 	if (r == 0) {
-		add_upload(m, &names, node_key(branch), table);
+		if (is_new)
+			add_upload(m, &names, node_key(branch), table);
 		r = tree_leaf(row, branch->parent, node_key(branch), &leaf);
 	}
 	if (r == 0)

@@ -89,7 +89,8 @@ static bool is_urgent(struct models_run *r)
 static bool has_news(const struct models_run *r)
 {
 	return r->plan->about.dirty != 0 || r->plan->summary_dirty || r->plan->preempting ||
-	       r->plan->next_offset > r->info->done_offset || side_has_lines(r->side);
+	       r->plan->next_offset > r->info->done_offset || side_has_lines(r->side) ||
+	       r->has_there;
 }
 
 static bool has_alert(const struct models_run *r)
@@ -203,6 +204,9 @@ static bool settle(struct models_run *r, bool ends, bool is_over)
 	else if (ends && !is_dirty(r) && (state == RUN_DONE || !says_end(r)))
 		end_quietly(r);
 	else if ((state == RUN_CREATED || state == RUN_LIVE) && is_over && run_changes(r)) {
+		const struct change end = {.kind = CHANGE_UPLOADS_END, .run = r->id};
+
+		changes_add(r->changes, &end);
 		run_move(r, RUN_FINISHING);
 		run_commit(r);
 	} else if (state == RUN_FINISHING && !is_over && run_changes(r)) {
@@ -350,6 +354,7 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	bool wants_rows;
 	bool wants_side;
 
+	run_look_for_there(r);
 	if (!is_time(r, has_more || has_side, now_ms)) /* rows that get ready wait for it, too */
 		return act_between(r, now_ms);
 	wants_rows = wants_plan(r, has_more);
@@ -441,7 +446,9 @@ uint64_t models_run_turn(struct models_run *r, uint64_t now_ms)
 {
 	if (now_ms >= r->next_ms)
 		r->next_ms = take_turn(r, now_ms);
-	return r->next_ms;
+	if (now_ms >= r->files_next_ms)
+		r->files_next_ms = run_files_turn(r, now_ms);
+	return models_run_next_ms(r);
 }
 
 /* --- what happens to it --- */
@@ -449,6 +456,7 @@ uint64_t models_run_turn(struct models_run *r, uint64_t now_ms)
 void models_run_wake(struct models_run *r)
 {
 	r->next_ms = 0;
+	r->files_next_ms = 0;
 }
 
 void models_run_look(struct models_run *r)
@@ -468,6 +476,7 @@ void models_run_flush(struct models_run *r)
 	r->has_letters = true;
 	r->has_side_letters = true;
 	r->next_ms = 0;
+	run_files_look(r);
 }
 
 /* A parked run begins again: perhaps somebody deleted it there, or gave it other rights. */
@@ -503,6 +512,8 @@ void models_run_retry(struct models_run *r)
 
 void models_run_on_changes(struct models_run *r, struct changes *list)
 {
+	if (run_files_on_changes(r, list))
+		return;
 	assert(r->changes == list && r->work == WORK_COMMITTING);
 	if (list->result < 0) {
 		run_give_up(r, "storing", list->result);
@@ -514,11 +525,12 @@ void models_run_on_changes(struct models_run *r, struct changes *list)
 		fault_point("side.committed");
 	r->changes = changes_free(list);
 	run_to_work(r, WORK_IDLE);
+	run_files_look(r); /* it may have planned some */
 }
 
 bool models_run_is_done(const struct models_run *r)
 {
-	return r->is_done && r->work == WORK_IDLE;
+	return r->is_done && r->work == WORK_IDLE && run_files_are_idle(r);
 }
 
 bool models_run_is_away(const struct models_run *r)
@@ -553,7 +565,7 @@ uint64_t models_run_served(const struct models_run *r)
 
 uint64_t models_run_next_ms(const struct models_run *r)
 {
-	return r->next_ms;
+	return earlier(r->next_ms, r->files_next_ms);
 }
 
 void models_run_unload(struct models_run *r)
@@ -590,6 +602,7 @@ struct models_run *models_run_new(struct run_host *host, int64_t id, struct user
 	r->may_have_records = true;
 	r->may_have_side = true;
 	r->may_have_bulk = true;
+	r->may_have_files = true;
 	return r;
 }
 
@@ -600,6 +613,7 @@ struct models_run *models_run_free(struct models_run *r)
 	r->work =
 		WORK_IDLE; /* what it waited for is back, or was given up with the sink's requests */
 	r->changes = changes_free(r->changes);
+	r->files = run_files_free(r->files);
 	models_run_unload(r);
 	return mem_free(r);
 }

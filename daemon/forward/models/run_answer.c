@@ -154,6 +154,11 @@ static void refuse_part(struct models_run *r, const struct http_answer *a, const
 		e = reader_lines(r->host->reader, r->id, r->request.first, on_dead_line, &f);
 	} else if (r->request.has_summary) {
 		drop_summary(r, a, reason);
+	} else if (r->request.path_count > 0) {
+		log_warn("models",
+			 "run=%s http=%d W&B does not want to know which files are there: %s",
+			 r->info->name, a->status, reason);
+		run_uploaded_sent(r); /* the storage may have told it */
 	} else if (r->request.is_complete) {
 		park(r, a, reason);
 		return;
@@ -307,6 +312,7 @@ static void stream_is_taken(struct models_run *r)
 	if (q->is_preempting)
 		r->plan->preempting = false;
 	run_side_sent(r);
+	run_uploaded_sent(r);
 	if (r->parts_max != 0 && r->info->done_offset == r->plan->next_offset &&
 	    !side_has_lines(r->side))
 		r->parts_max = 0;

@@ -4,6 +4,7 @@
 
 #include "daemon/forward/models/plan.h"
 #include "daemon/forward/models/run.h"
+#include "daemon/forward/models/run_files.h"
 #include "daemon/forward/models/side.h"
 #include "daemon/forward/models/wire.h"
 
@@ -34,6 +35,10 @@ enum request_kind {
 	REQUEST_FEATURES
 };
 
+enum {
+	REQUEST_PATHS = 64 /* of files that are there, in one request */
+};
+
 struct request {
 	enum request_kind kind;
 	bool is_whole; /* status: with what a struct wire_about holds */
@@ -45,6 +50,8 @@ struct request {
 	int64_t bytes;
 	size_t text_bytes;
 	int64_t side[SIDE_FILES]; /* lines beside the history */
+	unsigned path_count;      /* files that it says are there */
+	int64_t paths[REQUEST_PATHS];
 	bool has_summary;
 	bool is_preempting;
 	bool is_complete;
@@ -105,6 +112,11 @@ struct models_run {
 	struct wire_about server_about;
 	int64_t rows_there; /* of the lines that are planned, as REQUEST_ROWS found */
 	/* under way */
+	struct run_files *files; /* NULL: none */
+	bool may_have_files;
+	bool may_have_there; /* the storage may have files that W&B was not told of; */
+	bool has_there;      /* it has, as was seen last */
+	uint64_t files_next_ms;
 	struct changes *changes;
 	struct digest_job *digest;
 	struct request request;
@@ -172,6 +184,14 @@ bool run_take_features(const struct models_run *r, struct sink *sink, const stru
 bool run_has_bulk(struct models_run *r);
 /* Plans the next of these records and commits the plan. After run_has_bulk() said yes. */
 void run_bulk_plan(struct models_run *r);
+
+/* --- run_uploaded.c: what the storage has and the stream says --- */
+/* Looks whether there is any, when there may be. */
+void run_look_for_there(struct models_run *r);
+/* Adds their paths to a body. *ret_all: all are in. 0, -errno. */
+int run_uploaded_body(struct models_run *r, struct wire_stream *stream, bool *ret_all);
+/* W&B took the request. Adds changes. */
+void run_uploaded_sent(struct models_run *r);
 
 /* --- run_notice.c --- */
 /* Tells those who log to it how it is now. */

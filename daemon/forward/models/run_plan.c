@@ -60,6 +60,7 @@ static int read_run(struct models_run *r)
 	r->plan->may_write = r->info->state != RUN_NEW;
 	r->plan->is_made |= r->info->server_id[0] != '\0';
 	r->has_letters = true; /* a look will tell */
+	r->may_have_there = true;
 	return 0;
 }
 

@@ -94,7 +94,7 @@ unsigned request_parts(const struct request *q)
 	if (q->kind != REQUEST_STREAM)
 		return 1;
 	return (unsigned)(q->count + q->side[SIDE_CONSOLE] + q->side[SIDE_EVENTS]) +
-	       q->has_summary + q->is_complete;
+	       q->has_summary + q->is_complete + (q->path_count > 0);
 }
 
 /* Lines of the history, then the summary when all of them are in, then what goes beside them as far
@@ -106,6 +106,7 @@ static int stream_body(struct models_run *r, struct buf *body)
 	bool is_last = q->is_complete;
 	bool is_all;
 	bool is_all_side = false;
+	bool is_all_there = false;
 	int e;
 
 	wire_stream_begin(&stream, body);
@@ -120,10 +121,12 @@ static int stream_body(struct models_run *r, struct buf *body)
 		e = add_summary(r, &stream);
 	if (e == 0)
 		e = run_side_body(r, &stream, &is_all_side);
+	if (e == 0)
+		e = run_uploaded_body(r, &stream, &is_all_there);
 	q->is_preempting = r->plan->preempting && r->parts_max == 0;
 	if (q->is_preempting)
 		wire_stream_preempting(&stream);
-	q->is_complete = is_all && is_all_side && is_last &&
+	q->is_complete = is_all && is_all_side && is_all_there && is_last &&
 			 (r->parts_max == 0 || request_parts(q) < r->parts_max);
 	if (q->is_complete)
 		wire_stream_complete(&stream, r->plan->exit_code);

@@ -278,6 +278,9 @@ static void close_lines(struct wire_stream *s)
 static void close_files(struct wire_stream *s)
 {
 	close_lines(s);
+	if (s->in_uploaded)
+		json_close_array(&s->json);
+	s->in_uploaded = false;
 	if (s->in_files)
 		json_close_object(&s->json);
 	s->in_files = false;
@@ -309,6 +312,17 @@ void wire_stream_summary(struct wire_stream *s, struct span summary)
 	open_file(s, "wandb-summary.json", 0);
 	json_put_string(&s->json, summary);
 	close_file(s);
+}
+
+void wire_stream_uploaded(struct wire_stream *s, struct span path)
+{
+	if (!s->in_uploaded) {
+		close_files(s);
+		json_put_key_text(&s->json, "uploaded");
+		json_open_array(&s->json);
+		s->in_uploaded = true;
+	}
+	json_put_string(&s->json, path);
 }
 
 void wire_stream_preempting(struct wire_stream *s)

@@ -48,6 +48,7 @@ struct wire_stream {
 	struct json json;
 	bool in_files;
 	bool in_lines;
+	bool in_uploaded;
 };
 void wire_stream_begin(struct wire_stream *s, struct buf *ret);
 /* offset counts for the first line only. */
@@ -56,6 +57,8 @@ void wire_stream_line(struct wire_stream *s, int64_t offset, struct span line);
 void wire_stream_file(struct wire_stream *s, const char *file, int64_t offset);
 void wire_stream_add(struct wire_stream *s, struct span line);
 void wire_stream_summary(struct wire_stream *s, struct span summary);
+/* A path of the run that the storage has; behind all lines, one after the other. */
+void wire_stream_uploaded(struct wire_stream *s, struct span path);
 void wire_stream_preempting(struct wire_stream *s);
 void wire_stream_complete(struct wire_stream *s, int64_t exit_code);
 void wire_stream_end(struct wire_stream *s);

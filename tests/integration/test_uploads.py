@@ -1,0 +1,219 @@
+"""Files on their way: tables, and whatever else a run has, reach W&B whole and once, whatever the storage does meanwhile."""
+from __future__ import annotations
+
+import json
+import random
+import signal
+from typing import Any
+
+from client import Client, greeted, now_us
+from ctl import Ctl
+from daemon import Daemon
+from delivery import sending, some_rows, steered
+from msgpack_lite import pack
+from tap import Box, main, test, until
+from wandb import ENTITY, Fake, own
+
+STORAGE = {"kind": "storage"}
+PLACES = {"kind": "graphql", "op": "WbxRunFiles"}
+ARTIFACTS = "history names an artifact file that no committed artifact has"
+
+
+def cells(rows: int, width: int = 20, seed: int = 0) -> list[list[Any]]:
+    words = random.Random(seed)
+    return [[n, "".join(words.choices("abcdefgh \n\"", k=width)), n / 7, n % 2 == 0, None] for n in range(rows)]
+
+
+COLUMNS = ["n", "text", "reward", "ok", "nothing"]
+
+
+class Tables:
+    """A run that logs tables, and what W&B should then have of it."""
+
+    def __init__(self, client: Client, name: str = "r") -> None:
+        self.client = client
+        self.name = name
+        self.tables: list[tuple[str, list[list[Any]]]] = []
+        self.blobs = 0
+        client.open_run(name)
+
+    def log(self, data: list[list[Any]], key: str = "rollouts", **row: Any) -> "Tables":
+        self.blobs += 1
+        blob = pack({"columns": COLUMNS, "data": data})
+        digest = self.client.blob(self.blobs, blob)
+        table = {"_type": "table", "blob": digest, "size": len(blob), "ncols": len(COLUMNS), "nrows": len(data)}
+        self.client.send("log", run=self.name, t=now_us(), data={key: table, **row}, blobs=[digest])
+        self.tables.append((key, data))
+        return self
+
+    def finish(self) -> "Tables":
+        self.client.finish(self.name)
+        return self
+
+    def are_there(self, fake: Fake) -> None:
+        """Cell by cell; and the run's own check of what its history names."""
+        got = fake.ask(f"/__tables?run={ENTITY}/p/{self.name}")
+        assert [(t["key"], t["columns"], t["data"]) for t in got] == [(k, COLUMNS, d) for k, d in self.tables]
+        assert all(t["source"] == "file" for t in got)
+
+    def are_delivered(self, fake: Fake) -> None:
+        fake.await_run(self.name, "finished")
+        self.are_there(fake)
+        self.is_well(fake)
+
+    def is_well(self, fake: Fake) -> None:
+        verdict = fake.ask("/__check?final=1")
+        errors = [e for e in verdict["errors"] if e["kind"] != ARTIFACTS]
+        assert not errors and not verdict["warnings"], json.dumps(verdict, indent=1)
+
+
+def puts(fake: Fake) -> list[dict]:
+    return [e for e in fake.requests("storage") if e["method"] == "PUT"]
+
+
+def files(fake: Fake) -> list[dict]:
+    """Uploads of run files, without those of artifacts."""
+    return [e for e in puts(fake) if "runfile" in e["path"] or "/storage/" in e["path"]]
+
+
+def nothing_is_left(daemon: Daemon) -> None:
+    until(lambda: daemon.store.query("SELECT count(*) FROM upload") == [(0,)], "no upload is left")
+
+
+@test
+def a_table_is_in_w_and_b_cell_by_cell_and_its_run_ends_then(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(cells(50), reward=0.5).log([], key="nested/empty").log(cells(3, seed=1)).finish()
+    run.are_delivered(fake)
+    [row, *_] = fake.rows("r")
+    value = row["rollouts"]
+    assert value["_type"] == "table-file" and value["path"].startswith("media/table/rollouts_0_") and value["nrows"] == 50
+    uploaded = [p for e in fake.ask("/__log") if e["kind"] == "filestream" for p in e["body"].get("uploaded", [])]
+    assert sorted(uploaded) == sorted({own(r)[k]["path"] for r in fake.rows("r") for k in own(r) if isinstance(own(r)[k], dict)})
+    nothing_is_left(daemon)
+    ctl.await_healthy()
+    daemon.store.check()
+
+
+@test
+def the_same_table_again_goes_once(box: Box) -> None:
+    fake, daemon = sending(box)
+    data = cells(20)
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(data).log(data)
+        c.flush()
+        fake.await_rows("r", 2)
+        run.log(data).finish()
+    run.are_delivered(fake)
+    assert len({r["rollouts"]["path"] for r in fake.rows("r")}) == 1
+    assert len({r["rollouts"]["artifact_path"] for r in fake.rows("r")}) == 1
+    assert len([p for p in puts(fake) if p["status"] == 200 and "rollouts" in json.dumps(p)]) <= 1
+
+
+@test
+def a_place_that_has_expired_is_asked_for_anew(box: Box) -> None:
+    fake, daemon = sending(box)
+    expired = fake.fault(STORAGE, {"status": 403, "body": "Request has expired"}, count=3)
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(cells(10)).finish()
+    run.are_delivered(fake)
+    assert fake.hits(expired) == 3
+    asked = [e for e in fake.requests("graphql") if e.get("op") == "WbxRunFiles"]
+    assert len(asked) == 4
+
+
+@test
+def a_storage_that_is_ill_or_resets_gets_the_same_bytes_again(box: Box) -> None:
+    fake, daemon = sending(box)
+    faults = [fake.fault(STORAGE, then) for then in (
+        {"status": 500}, {"status": 503, "retry_after": 0}, {"reset": "mid_body"}, {"reset": "before"}, {"reset": "after"}, {"truncate": 3},
+        {"status": 429, "retry_after": 0})]
+    places = [fake.fault(PLACES, then) for then in ({"status": 502}, {"garbage": True}, {"reset": "after"})]
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(cells(3000, 200)).log(cells(5), key="other").finish()
+    run.are_delivered(fake)
+    assert all(fake.hits(f) == 1 for f in faults + places)
+
+
+@test
+def what_the_storage_refuses_for_good_is_set_aside_and_a_person_may_send_it_again(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    refusal = fake.fault(STORAGE, {"status": 413}, count=1)
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(cells(10), n=1).finish()
+    fake.await_hits(refusal)
+    fake.await_run("r", "finished")
+    [dead] = until(lambda: ctl.dead() or None, "a dead letter")
+    assert dead["what"] == "file" and dead["status"] == 413, dead
+    assert "Signature" not in json.dumps(dead)
+    ctl("dead", "retry", dead["id"])
+    until(lambda: fake.ask(f"/__tables?run={ENTITY}/p/r")[0]["data"] is not None, "the table is there")
+    until(lambda: ctl.dead() == [], "no dead letter is left")
+    fake.await_run("r", "finished")
+    run.are_there(fake)
+    nothing_is_left(daemon)
+
+
+@test
+def a_refused_name_among_several_is_found_and_the_others_go(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    fake.fault({**PLACES, "body": "poison"}, {"status": 400, "body": {"error": "no such name"}}, count=-1)
+    with greeted(daemon.socket) as c:
+        run = Tables(c)
+        for key in ("a", "b", "poison", "c"):
+            run.log(cells(4), key=key)
+        run.finish()
+    fake.await_run("r", "finished")
+    got = {t["key"]: t["data"] for t in fake.ask(f"/__tables?run={ENTITY}/p/r")}
+    assert {k for k, d in got.items() if d == cells(4)} == {"a", "b", "c"}
+    [dead] = ctl.dead()
+    assert dead["what"] == "file" and "no such name" in dead["reason"], dead
+
+
+@test
+def rows_do_not_wait_for_a_storage_that_hangs(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    slow = fake.fault(STORAGE, {"slow_in": 20000}, count=1)
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(cells(2000, 300))  # 700 kB: half a minute
+        c.flush()
+        fake.await_rows("r", 1)
+        for row in some_rows(20):
+            c.send("log", run="r", t=now_us(), data=row)
+        c.flush()
+        fake.await_rows("r", 21)
+        assert fake.ask(f"/__tables?run={ENTITY}/p/r")[0]["data"] is None  # it is on its way yet
+        assert fake.run("r")["state"] == "running"
+        c.finish("r")
+    assert fake.hits(slow) <= 1
+    until(lambda: daemon.store.query("SELECT state FROM run") == [(3,)], "the run waits for its table")
+
+
+@test
+def a_daemon_killed_at_any_state_of_an_upload_sends_it_whole(box: Box) -> None:
+    fake, daemon = sending(box)
+    points = ("plan.committed:1", "upload.answered:1", "upload.marked:1", "upload.answered:2", "sender.answered:2")
+    data = [cells(400, 50, seed) for seed in range(4)]
+    with greeted(daemon.socket) as c:
+        run = Tables(c)
+        for table in data:
+            run.log(table)
+        c.flush()
+        producer = c.producer
+    for point in points:
+        daemon.kill9()
+        process = daemon.start(WBX_FAULT=point).process
+        if point != "sender.answered:2":
+            process.wait(60)
+    daemon.kill9()
+    daemon.start()
+    with greeted(daemon.socket, producer) as c:
+        c.open_run("r")
+        c.finish("r")
+    run.are_delivered(fake)
+    nothing_is_left(daemon)
+
+
+if __name__ == "__main__":
+    main()
