@@ -30,4 +30,5 @@ static inline const char *artifact_state_name(enum artifact_state state)
 enum artifact_form {
 	ARTIFACT_AS_IT_IS, /* the file is the blob */
 	ARTIFACT_TABLE,    /* the blob is a table, the file its rendering */
+	ARTIFACT_EMPTY,    /* no blob, and no bytes */
 };

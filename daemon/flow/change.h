@@ -51,15 +51,15 @@ enum change_kind {
 	CHANGE_DEAD_ADD,   /* run, sink in text, dead */
 	CHANGE_SINK_OK,    /* text (sink), time_us, records */
 	/* artifacts */
-	CHANGE_ARTIFACT_ADD,  /* run, lsn, time_us, state, artifact (mark, type, name, about, ids,
+	CHANGE_ARTIFACT_ADD, /* run, lsn, time_us, state, artifact (mark, type, name, about, ids,
 				 expected), records, bytes, blobs, blob_bytes: there is one, or of one
 				 that collects there is more; known by run and mark */
-	CHANGE_ARTIFACT_FILE, /* run, artifact (mark, file): an entry; the blob gets one reference
+	CHANGE_ARTIFACT_FILE, /* run, artifact (mark, file), or number (id): an entry; the blob gets one reference
 				 more. Nothing when the artifact has gone on */
-	CHANGE_ARTIFACT_MOVE, /* number (id), artifact (state, digest, server_id, base_id,
+	CHANGE_ARTIFACT_MOVE,     /* number (id), artifact (state, digest, server_id, base_id,
 				 manifest_id: those that are not NULL) */
 	CHANGE_ARTIFACT_FILE_SET, /* number (id), artifact (file: path, and size, digest, birth when
-				     they are known) */
+				     they are known, and as extra the MD5s of its parts) */
 	CHANGE_ARTIFACT_AFRESH,   /* number (id): W&B has forgotten it, and what was sent of it */
 	CHANGE_ARTIFACT_DONE,     /* number (id): W&B has it; it is confirmed and forgotten */
 	CHANGE_ARTIFACT_DROP,     /* number (id): given up; the same */
@@ -117,6 +117,7 @@ struct change_artifact {
 		struct span path;
 		struct span blob; /* its digest; .at NULL: a reference */
 		enum artifact_form form;
+		int64_t start;      /* of its bytes in the blob */
 		int64_t size;       /* -1: not known */
 		struct span digest; /* base64 of its MD5, or what a reference has; .at NULL */
 		struct span ref;

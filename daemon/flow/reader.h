@@ -250,10 +250,11 @@ struct artifact_file { /* spans are borrowed until the callback returns; .at NUL
 	struct span path;
 	struct span blob; /* its digest; none: a reference */
 	enum artifact_form form;
+	int64_t start;      /* of its bytes in the blob */
 	int64_t size;       /* -1: not known */
 	struct span digest; /* none: not known yet */
 	struct span ref;
-	struct span extra;
+	struct span extra; /* of a reference: JSON; of a file: hex MD5s of its parts */
 	struct span birth;
 	int64_t blob_size;
 };

@@ -138,7 +138,7 @@ static bool can_be_sent(const struct dead_info *dead)
 {
 	return span_is(dead->what, "line") || span_is(dead->what, "file") ||
 	       span_is(dead->what, "config") || span_is(dead->what, "summary") ||
-	       side_is_letter(dead);
+	       span_is(dead->what, "artifact") || side_is_letter(dead);
 }
 
 static int on_letter(void *arg, const struct dead_info *dead)

@@ -6,6 +6,7 @@
 #include "daemon/base/thread.h"
 #include "daemon/flow/notice.h"
 #include "daemon/forward/ask.h"
+#include "daemon/forward/models/artifacts.h"
 #include "daemon/forward/models/run.h"
 #include "daemon/forward/orders.h"
 #include "daemon/forward/turns.h"
@@ -38,6 +39,7 @@ struct sender {
 	struct http *http;
 	struct sinks sinks;
 	struct run_host host;
+	struct artifacts artifacts;
 	struct asks asks;         /* of operators, under way */
 	struct models_run **runs; /* by number, rising */
 	size_t run_count;
@@ -210,6 +212,7 @@ static void on_gate_open(void *arg)
 	struct sender *s = arg;
 
 	wake_runs(s);
+	artifacts_wake(&s->artifacts);
 }
 
 static void on_asked(void *arg, struct sink *sink)
@@ -235,6 +238,7 @@ static void open_reader(struct sender *s, uint64_t now_ms)
 		return;
 	}
 	s->host.reader = s->reader;
+	s->artifacts.host.reader = s->reader;
 	s->next_look_ms = 0;
 	if (reader_sink(s->reader, sink_name(SINK_MODELS), &info) == 0)
 		sinks_steer(&s->sinks, &info, now_ms);
@@ -254,6 +258,7 @@ static uint64_t look(struct sender *s, uint64_t now_ms)
 	if (s->reader == NULL)
 		return s->next_look_ms;
 	(void)reader_open_runs(s->reader, on_open_run, s); /* the next look tries again */
+	artifacts_look(&s->artifacts);
 	for (size_t i = 0; i < s->run_count; i++)
 		models_run_look(s->runs[i]);
 	return now_ms;
@@ -338,6 +343,7 @@ static void take_settings(struct sender *s)
 
 	http_set(s->http, &http);
 	s->host.base_url = c->base_url;
+	s->artifacts.host.base_url = c->base_url;
 	s->host.interval_ms = c->interval_ms;
 	s->host.heartbeat_ms = c->heartbeat_ms;
 	s->host.merge_max_us = c->merge_max_us;
@@ -392,6 +398,8 @@ static void take_order(struct sender *s, struct order *o)
 		.asks = &s->asks,
 	};
 
+	if (o->kind == ORDER_RETRY)
+		artifacts_retry(&s->artifacts);
 	order_carry_out(&c, o);
 }
 
@@ -440,6 +448,7 @@ static void take_mails(struct sender *s)
 			} else {
 				order_is_stored(list);
 				flush_runs(s);
+				artifacts_look(&s->artifacts);
 			}
 			break;
 		case MAIL_JOB:
@@ -476,6 +485,7 @@ static void sender_main(void *arg)
 		next_ms = sinks_turn(&s->sinks, now_ms);
 		next_ms = earlier(next_ms, look(s, now_ms));
 		next_ms = earlier(next_ms, turn_runs(s, now_ms));
+		next_ms = earlier(next_ms, artifacts_turn(&s->artifacts, now_ms));
 		next_ms = earlier(next_ms, count_backlog(s, now_ms));
 		next_ms = earlier(next_ms, upload_turn(&s->sinks.pool, now_ms));
 		if (s->reader == NULL)
@@ -483,6 +493,15 @@ static void sender_main(void *arg)
 		now_ms = clock_mono_ms();
 		http_wait(s->http, next_ms > now_ms ? next_ms - now_ms : 0);
 	}
+}
+
+/* It may end now. */
+static void on_artifact_over(void *arg, int64_t run)
+{
+	struct models_run *found = find_run(arg, run);
+
+	if (found != NULL)
+		models_run_look(found);
 }
 
 static void on_mail(void *arg)
@@ -551,7 +570,13 @@ int sender_start(struct sender **ret, const struct sender_settings *settings,
 		r = mailbox_init(&s->box, SIZE_MAX, on_mail, s);
 	if (r == 0)
 		r = init_sinks(s);
+	if (r == 0)
+		r = artifacts_init(&s->artifacts, &s->sinks, on_mail, s);
 	if (r == 0) {
+		s->artifacts.host.store = neighbours->store_changes;
+		s->artifacts.host.worker = neighbours->worker;
+		s->artifacts.on_over = on_artifact_over;
+		s->artifacts.arg = s;
 		s->host.store = neighbours->store_changes;
 		s->host.worker = neighbours->worker;
 		s->host.loop = neighbours->loop;
@@ -608,6 +633,7 @@ struct sender *sender_free(struct sender *s)
 	(void)mem_free(s->runs);
 	(void)mem_free(s->turns);
 	s->http = http_free(s->http);
+	artifacts_done(&s->artifacts);
 	asks_end(&s->asks);
 	sinks_done(&s->sinks);
 	mailbox_done(&s->box);

@@ -71,6 +71,7 @@ static void take_key(struct sink *s, const struct key *found, uint64_t now_ms)
 	s->board.user[0] = '\0';
 	s->entity[0] = '\0';
 	s->knows_features = false;
+	s->knows_artifact_tags = false;
 	if (len == 0) {
 		sink_move(s, GATE_NO_KEY, now_ms);
 		return;

@@ -91,6 +91,8 @@ struct sink {
 	char entity[513];    /* the key's own */
 	bool knows_features; /* what the server announces; a run that needs it asks */
 	bool has_structured_console;
+	bool knows_artifact_tags; /* asked for on its own: most runs have no artifact with tags */
+	bool has_artifact_tags;
 	bool asking;       /* who am I: the request is under way */
 	bool asked_of_old; /* with a key that is another by now */
 	unsigned attempt;  /* of asking, with the one under way */

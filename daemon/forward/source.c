@@ -69,6 +69,7 @@ struct table_source {
 	struct source source;
 	struct reader *reader;
 	uint8_t digest[DIGEST_BYTES];
+	enum table_form form;
 	struct table table;
 	size_t used; /* of what the table has rendered */
 	int64_t done;
@@ -129,7 +130,7 @@ static int rewind_table(struct source *s)
 	struct table_source *t = container_of(s, struct table_source, source);
 
 	table_done(&t->table);
-	table_init(&t->table, TABLE_RUN_FILE, read_table_blob, t);
+	table_init(&t->table, t->form, read_table_blob, t);
 	t->used = 0;
 	t->done = 0;
 	return 0;
@@ -143,7 +144,8 @@ static void free_table(struct source *s)
 	(void)mem_free(t);
 }
 
-struct source *source_of_table(struct reader *reader, struct span digest, int64_t size)
+static struct source *table_source(struct reader *reader, struct span digest, int64_t size,
+				   enum table_form form)
 {
 	struct table_source *t = mem_zalloc(sizeof(*t));
 
@@ -152,9 +154,20 @@ struct source *source_of_table(struct reader *reader, struct span digest, int64_
 	t->source = (struct source){
 		.size = size, .read = read_table, .rewind = rewind_table, .free = free_table};
 	t->reader = reader;
+	t->form = form;
 	memcpy(t->digest, digest.at, sizeof(t->digest));
-	table_init(&t->table, TABLE_RUN_FILE, read_table_blob, t);
+	table_init(&t->table, t->form, read_table_blob, t);
 	return &t->source;
+}
+
+struct source *source_of_table(struct reader *reader, struct span digest, int64_t size)
+{
+	return table_source(reader, digest, size, TABLE_RUN_FILE);
+}
+
+struct source *source_of_artifact_table(struct reader *reader, struct span digest, int64_t size)
+{
+	return table_source(reader, digest, size, TABLE_ARTIFACT);
 }
 
 /* --- a text --- */

@@ -22,6 +22,8 @@ struct source *source_of_blob(struct reader *reader, struct span digest, int64_t
 			      int64_t size);
 /* The run file of the table in that blob (models/table.h); size: as its digest_job said. */
 struct source *source_of_table(struct reader *reader, struct span digest, int64_t size);
+/* The same table as it stands in its artifact. */
+struct source *source_of_artifact_table(struct reader *reader, struct span digest, int64_t size);
 /* Takes the text, also when there is no memory. */
 struct source *source_of_text(struct buf *text);
 

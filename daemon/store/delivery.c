@@ -197,8 +197,11 @@ static int apply_late_add(struct delivery *d, const struct change *c)
 static int apply_dead_retry(struct delivery *d, const struct change *c)
 {
 	bool is_file = false;
-	int r = run_numbers(d, SQL_DEAD_RETRY, c->number, 0); /* it may be gone meanwhile */
+	int r = delivery_revive_artifact(d, c->number);
 
+	if (r != -ENOENT)
+		return r < 0 ? r : run_numbers(d, SQL_DEAD_DROP, c->number, 0);
+	r = run_numbers(d, SQL_DEAD_RETRY, c->number, 0); /* it may be gone meanwhile */
 	if (r == 0)
 		r = run_numbers(d, SQL_RUN_OF_DEAD, c->number, 0);
 	if (r == 0)
@@ -370,7 +373,10 @@ static int apply_sink_limit(struct delivery *d, const struct change *c)
 static int apply_dead_drop(struct delivery *d, const struct change *c)
 {
 	bool is_file = false;
-	int r = delivery_upload_of_dead(d, c->number, true, &is_file);
+	int r = delivery_drop_artifact(d, c->number);
+
+	if (r == 0)
+		r = delivery_upload_of_dead(d, c->number, true, &is_file);
 
 	return r < 0 ? r
 		     : run_numbers(d, SQL_DEAD_DROP, c->number, 0); /* it may be gone meanwhile */

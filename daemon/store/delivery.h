@@ -40,3 +40,8 @@ int delivery_apply_upload(struct delivery *d, const struct change *c);
 /* A dead letter goes, and is sent again or dropped; *ret_found: it is that of a file, which waits again
  * or goes with it. 0, -errno. */
 int delivery_upload_of_dead(struct delivery *d, int64_t dead, bool is_dropped, bool *ret_found);
+
+/* A person wants the artifact that this dead letter is about sent again: 0; -ENOENT: it is about
+ * something else. Or not any more: then it goes. */
+int delivery_revive_artifact(struct delivery *d, int64_t letter);
+int delivery_drop_artifact(struct delivery *d, int64_t letter);

@@ -19,6 +19,8 @@ enum {
 	SQL_BLOBS,
 	SQL_FILES_DROP,
 	SQL_DROP,
+	SQL_OF_LETTER,
+	SQL_REVIVE,
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
@@ -35,14 +37,16 @@ static const char *const texts[SQL_COUNT] = {
 	/* of those that wait for their run's end the newest is wanted */
 	[SQL_UNHELD] = "SELECT id FROM artifact WHERE run = ?1 AND name = ?2 AND state = 1 AND "
 		       "mark <> ?3",
-	[SQL_FILE] = "INSERT OR REPLACE INTO artifact_file (artifact, path, blob, form, size, "
-		     "digest, ref, extra, birth) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '')",
+	[SQL_FILE] =
+		"INSERT OR REPLACE INTO artifact_file (artifact, path, blob, form, start, size, "
+		"digest, ref, extra, birth) VALUES (?1, ?2, ?3, ?4, ?9, ?5, ?6, ?7, ?8, '')",
 	[SQL_FILE_OLD] = "SELECT blob FROM artifact_file WHERE artifact = ?1 AND path = ?2",
 	[SQL_MOVE] = "UPDATE artifact SET state = ?2, digest = coalesce(?3, digest), server_id = "
 		     "coalesce(?4, server_id), base_id = coalesce(?5, base_id), manifest_id = "
 		     "coalesce(?6, manifest_id) WHERE id = ?1",
 	[SQL_FILE_SET] = "UPDATE artifact_file SET size = CASE WHEN ?3 < 0 THEN size ELSE ?3 END, "
-			 "digest = coalesce(?4, digest), birth = coalesce(?5, birth) WHERE "
+			 "digest = coalesce(?4, digest), birth = coalesce(?5, birth), extra = "
+			 "coalesce(?6, extra) WHERE "
 			 "artifact = ?1 AND path = ?2",
 	[SQL_BIRTHS_FORGET] = "UPDATE artifact_file SET birth = '' WHERE artifact = ?1",
 	[SQL_AFRESH] = "UPDATE artifact SET state = 3, server_id = '', base_id = '', manifest_id = "
@@ -62,6 +66,11 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_BLOBS] = "SELECT blob FROM artifact_file WHERE artifact = ?1 AND blob <> 0",
 	[SQL_FILES_DROP] = "DELETE FROM artifact_file WHERE artifact = ?1",
 	[SQL_DROP] = "DELETE FROM artifact WHERE id = ?1",
+	/* a letter about an artifact says which in its body */
+	[SQL_OF_LETTER] = "SELECT id FROM artifact WHERE state = 8 AND id = (SELECT "
+			  "json_extract(CAST(body AS TEXT), '$.artifact') FROM dead WHERE id = ?1 "
+			  "AND what = 'artifact')",
+	[SQL_REVIVE] = "UPDATE artifact SET state = 2 WHERE id = ?1",
 };
 
 static sqlite3_stmt *stmt(struct delivery *d, unsigned sql)
@@ -210,8 +219,12 @@ static int add_file(struct delivery *d, const struct change *c)
 	int64_t state = 0;
 	int64_t blob = 0;
 	sqlite3_stmt *s;
-	int r = find(d, c, &id, &state);
+	int r = 0;
 
+	if (c->number != 0)
+		id = c->number;
+	else
+		r = find(d, c, &id, &state);
 	if (r < 0 || state > ARTIFACT_READY)
 		return r;
 	if (a->file.blob.at != NULL)
@@ -229,6 +242,7 @@ static int add_file(struct delivery *d, const struct change *c)
 	db_bind_text(s, 6, text_or_none(a->file.digest));
 	db_bind_text(s, 7, text_or_none(a->file.ref));
 	db_bind_text(s, 8, text_or_none(a->file.extra));
+	db_bind_int(s, 9, a->file.start);
 	return db_run(s);
 }
 
@@ -258,7 +272,38 @@ static int set_file(struct delivery *d, const struct change *c)
 	db_bind_int(s, 3, a->file.size);
 	bind_known(s, 4, a->file.digest);
 	bind_known(s, 5, a->file.birth);
+	bind_known(s, 6, a->file.extra);
 	return db_run(s);
+}
+
+/* 0 and the artifact; -ENOENT: the letter is about something else. */
+static int of_letter(struct delivery *d, int64_t letter, int64_t *ret)
+{
+	sqlite3_stmt *s = stmt(d, SQL_OF_LETTER);
+	int r;
+
+	db_bind_int(s, 1, letter);
+	r = db_step(s);
+	if (r == 1)
+		*ret = db_column_int(s, 0);
+	(void)sqlite3_reset(s); /* one was wanted */
+	return r == 1 ? 0 : r == 0 ? -ENOENT : r;
+}
+
+int delivery_revive_artifact(struct delivery *d, int64_t letter)
+{
+	int64_t id = 0;
+	int r = of_letter(d, letter, &id);
+
+	return r < 0 ? r : run_id(d, SQL_REVIVE, id);
+}
+
+int delivery_drop_artifact(struct delivery *d, int64_t letter)
+{
+	int64_t id = 0;
+	int r = of_letter(d, letter, &id);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : drop(d, id);
 }
 
 int delivery_apply_artifact(struct delivery *d, const struct change *c)

@@ -35,13 +35,15 @@ static const char *const texts[SQL_COUNT] = {
 		   "AND b.run = a.run AND " IS_UNDER_WAY(b) ") ORDER BY a.id LIMIT ?2",
 	[SQL_NEXT] = FIELDS "WHERE a.name = ?1 AND a.id > ?2 AND a.run = ?3 AND " IS_UNDER_WAY(
 		a) " AND r.parked IS NULL ORDER BY a.id LIMIT 1",
-	[SQL_FILES] = "SELECT f.path, b.sha256, f.form, f.size, f.digest, f.ref, f.extra, f.birth, "
-		      "b.size FROM artifact_file f LEFT JOIN blob b ON b.id = f.blob WHERE "
-		      "f.artifact = ?1 AND f.path > ?2 ORDER BY f.path LIMIT ?3",
+	[SQL_FILES] =
+		"SELECT f.path, b.sha256, f.form, f.size, f.digest, f.ref, f.extra, f.birth, "
+		"b.size, f.start FROM artifact_file f LEFT JOIN blob b ON b.id = f.blob WHERE "
+		"f.artifact = ?1 AND f.path > ?2 ORDER BY f.path LIMIT ?3",
 	[SQL_UNSENT] =
 		"SELECT f.path, b.sha256, f.form, f.size, f.digest, f.ref, f.extra, f.birth, "
-		"b.size FROM artifact_file f LEFT JOIN blob b ON b.id = f.blob WHERE f.artifact = "
-		"?1 AND f.path > ?2 AND f.blob <> 0 AND f.birth = '' ORDER BY f.path LIMIT ?3",
+		"b.size, f.start FROM artifact_file f LEFT JOIN blob b ON b.id = f.blob WHERE "
+		"f.artifact = "
+		"?1 AND f.path > ?2 AND f.ref = '' AND f.birth = '' ORDER BY f.path LIMIT ?3",
 	[SQL_COUNTS] =
 		"SELECT (SELECT count(*) FROM artifact WHERE state BETWEEN 1 AND 7), "
 		"(SELECT count(*) FROM artifact WHERE state = 0), "
@@ -167,6 +169,7 @@ int reader_artifact_files(struct reader *r, int64_t id, struct span after_path, 
 			.extra = filled(db_column(s, 6)),
 			.birth = filled(db_column(s, 7)),
 			.blob_size = db_column_int(s, 8),
+			.start = db_column_int(s, 9),
 		};
 
 		e = on_file(arg, &f);

@@ -221,12 +221,13 @@ CREATE TABLE artifact (
 	UNIQUE (run, mark)
 );
 CREATE INDEX artifact_name ON artifact (name, id);
--- Its files and references. blob 0: a reference. form: enum artifact_form. size -1, digest '': not known yet.
+-- Its files and references. blob 0: a reference. extra: JSON of a reference; of a file that goes in parts their MD5s in hex. form: enum artifact_form. size -1, digest '': not known yet.
 CREATE TABLE artifact_file (
 	artifact INTEGER NOT NULL,
 	path TEXT NOT NULL,
 	blob INTEGER NOT NULL,
 	form INTEGER NOT NULL,
+	start INTEGER NOT NULL,	     -- of its bytes in the blob
 	size INTEGER NOT NULL,
 	digest TEXT NOT NULL,
 	ref TEXT NOT NULL,

@@ -77,8 +77,9 @@ static const char *fault_of_file(const struct taking *t, struct mp file)
 
 	if (path.at == NULL || !artifact_path_is_good(path))
 		return "a file's path leads out of the artifact, or is none";
-	if (blob.at == NULL && mp_get_str(file, "ref").len == 0)
-		return "a file is neither a blob nor a reference";
+	if (blob.at == NULL && mp_get_str(file, "ref").len == 0 &&
+	    mp_get_uint(file, "size", 1) != 0)
+		return "a file is neither a blob nor a reference, and not empty";
 	if (blob.at != NULL && !is_blob_of(t->record, blob))
 		return "a file's blob is not among those that the record names";
 	return NULL;
@@ -288,8 +289,14 @@ static int add_file(void *arg, struct mp file)
 	c.artifact.file.size = mp_get_int(file, "size", -1);
 	c.artifact.file.form =
 		mp_get_bool(file, "table", false) ? ARTIFACT_TABLE : ARTIFACT_AS_IT_IS;
-	if (c.artifact.file.blob.at == NULL) {
-		c.artifact.file.ref = mp_get_str(file, "ref");
+	c.artifact.file.ref = mp_get_str(file, "ref");
+	if (c.artifact.file.blob.at != NULL) {
+		c.artifact.file.ref = (struct span){.at = NULL};
+	} else if (c.artifact.file.ref.len == 0) {
+		c.artifact.file.form = ARTIFACT_EMPTY;
+		c.artifact.file.digest =
+			SPAN_LITERAL("1B2M2Y8AsgTpgAmY7PhCfg=="); /* MD5 of nothing */
+	} else {
 		c.artifact.file.digest = mp_get_str(file, "digest");
 		if (c.artifact.file.digest.len == 0)
 			c.artifact.file.digest = c.artifact.file.ref;

@@ -1,0 +1,173 @@
+"""Artifacts on their way to W&B: whole, once, in order, whatever happens in between."""
+from __future__ import annotations
+
+from typing import Any
+
+from artifacts import artifacts, await_committed, is_held, log_artifact
+from client import greeted, now_us
+from ctl import Ctl
+from daemon import Daemon
+from delivery import sending, steered
+from process import build_option
+from tap import Box, Skip, main, test, until
+from wandb import Fake, forwarding, key_file
+
+FILES = {"config.yaml": b"lr: 1e-6\nkl: 0.04\n", "sub/other.txt": b"hello", "dup.txt": b"hello", "empty.bin": b"", "z\u00e4h/\u65e5.bin": bytes(range(256)) * 2000}
+
+
+def finished(daemon: Daemon, *logs, run: str = "r") -> None:
+    """A run in which these log, by one producer after the other."""
+    with greeted(daemon.socket) as c:
+        c.open_run(run)
+        for log in logs:
+            log(c)
+        c.finish(run)
+
+
+@test
+def an_artifact_arrives_whole(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    ref = {"path": "ref/far", "ref": "s3://bucket/key", "digest": "etag-1", "size": 12345, "extra": {"etag": "etag-1"}}
+    finished(daemon, lambda c: log_artifact(c, "training-config-r", FILES, type="config", refs=[ref], description="cfg", metadata={"git": "abc", "n": 1, "nan": float("nan")},
+                                            aliases=["grpo", "latest", "v-exp7"], tags=["tagA", "tag b"], step=7))
+    fake.await_run("r", "finished")
+    [got] = artifacts(fake)
+    is_held(got, FILES, {"ref/far": "etag-1"})
+    assert (got["name"], got["type"], got["run"], got["historyStep"]) == ("training-config-r", "config", "r", 7), got
+    assert got["aliases"] == ["grpo", "v-exp7", "latest"] and got["tags"] == ["tagA", "tag b"] and got["description"] == "cfg"
+    assert got["metadata"] == {"git": "abc", "n": 1, "nan": None}, got["metadata"]
+    assert got["manifest"]["contents"]["ref/far"] == {"digest": "etag-1", "ref": "s3://bucket/key", "size": 12345, "extra": {"etag": "etag-1"}, "skip_cache": False}
+    assert daemon.store.query("SELECT count(*) FROM artifact_file") == [(0,)] == daemon.store.query("SELECT count(*) FROM artifact")
+    ctl.await_healthy()
+    fake.check()
+
+
+@test
+def unchanged_content_is_one_request_and_the_aliases_follow(box: Box) -> None:
+    fake, daemon = sending(box)
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        log_artifact(c, "data", FILES, aliases=["first"])
+        c.flush()
+        await_committed(fake, "data")
+        before = len(fake.requests())
+        log_artifact(c, "data", FILES, aliases=["second"])
+        c.flush()
+        until(lambda: artifacts(fake, "data")[0]["dedup_hits"] == 1, "the second is known")
+        after = [e.get("op", e["kind"]) for e in fake.requests()[before:] if e["kind"] != "filestream"]
+        assert after == ["WbxCreateArtifact"], after
+        log_artifact(c, "data", FILES | {"config.yaml": b"lr: 2e-6\n"})
+        c.finish()
+    fake.await_run("r", "finished")
+    first, second = artifacts(fake, "data")
+    assert first["aliases"] == ["first", "second"] and second["aliases"] == ["latest"] and second["version"] == 1
+    fake.check()
+
+
+@test
+def versions_of_a_name_go_one_after_the_other(box: Box) -> None:
+    fake, daemon = sending(box)
+    finished(daemon, *(lambda c, i=i: log_artifact(c, "data", {"n": b"%d" % i}) for i in range(20)))
+    fake.await_run("r", "finished")
+    got = artifacts(fake, "data")
+    assert [a["version"] for a in got] == list(range(20)) and [a["aliases"] for a in got] == [[]] * 19 + [["latest"]]
+    for i, a in enumerate(got):
+        is_held(a, {"n": b"%d" % i})
+    fake.check()
+
+
+@test
+def one_with_more_files_than_a_record_names_comes_in_several(box: Box) -> None:
+    fake, daemon = sending(box)
+    files = {f"f{i:03}": b"file %d" % i for i in range(120)}
+    paths = list(files)
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        for first in (0, 50, 100):
+            part = {p: files[p] for p in paths[first:first + 50]}
+            log_artifact(c, "many", part, id="x", more=first < 100, total=2000)
+            if first == 50:
+                c.flush()
+                until(lambda: daemon.store.query("SELECT state FROM artifact") == [(0,)], "it is collected")
+                assert not artifacts(fake)
+        c.finish()
+    fake.await_run("r", "finished")
+    is_held(artifacts(fake)[0], files)
+    fake.check()
+
+
+@test
+def what_is_no_artifact_is_set_aside_and_the_run_ends(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    finished(daemon, lambda c: log_artifact(c, "bad name", {"a": b"1"}), lambda c: log_artifact(c, "data", {"../a": b"1"}), lambda c: log_artifact(c, "data", {}, type=""),
+             lambda c: log_artifact(c, "data", {"a": b"1"}))
+    fake.await_run("r", "finished")
+    assert len(ctl.lines("dead", "list")) == 3
+    is_held(artifacts(fake)[0], {"a": b"1"})
+    fake.check()
+
+
+@test
+def an_older_version_that_comes_later_moves_latest_not_back(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    refused = fake.fault({"kind": "graphql", "op": "WbxCreateArtifact"}, {"status": 400, "body": {"errors": [{"message": "no"}]}})
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        log_artifact(c, "data", {"a": b"old"})
+        c.flush()
+        fake.await_hits(refused)
+        until(lambda: ctl.lines("dead", "list"), "it is a dead letter")
+        log_artifact(c, "data", {"a": b"new"})
+        c.flush()
+        await_committed(fake, "data")
+        [letter] = ctl.lines("dead", "list")
+        assert letter["what"] == "artifact" and "no" in letter["reason"], letter
+        ctl("dead", "retry", letter["id"])
+        got = {a["manifest"]["contents"]["a"]["size"]: a for a in await_committed(fake, "data", 2)}
+        c.finish()
+    fake.await_run("r", "finished")
+    by_content = {a["digest"]: a["aliases"] for a in artifacts(fake, "data")}
+    assert sorted(by_content.values()) == [[], ["latest"]] and artifacts(fake, "data")[0]["aliases"] == ["latest"], by_content
+    assert got
+
+
+STATES = ("digested", "created", "opened", "filed", "sealed")
+
+
+def killed(box: Box, point: str, number: int = 1) -> None:
+    if build_option("faults") != "True":
+        raise Skip("a build without -Dfaults=true has no named points")
+    fake = Fake(box)
+    daemon = Daemon(box, models__key_file=key_file(box), **forwarding(fake, models__requests_per_s=0)).start(WBX_FAULT=f"{point}:{number}")
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        log_artifact(c, "data", FILES, aliases=["a"])
+        c.flush()
+        daemon.process.wait()
+    daemon.start()
+    await_committed(fake, "data")
+    with greeted(daemon.socket, c.producer) as again:
+        log_artifact(again, "data", {"new": b"1"})
+        again.finish()
+    fake.await_run("r", "finished")
+    first, second = artifacts(fake, "data")
+    is_held(first, FILES)
+    is_held(second, {"new": b"1"})
+    assert first["aliases"] == ["a"] and second["aliases"] == ["latest"]
+    fake.check()
+
+
+def goes_on_after(point: str) -> Any:
+    def run(box: Box) -> None:
+        killed(box, point)
+
+    run.__name__ = f"it_goes_on_after_a_kill_at_{point.rpartition('.')[2]}"
+    return run
+
+
+for state in STATES:
+    test(goes_on_after(f"artifact.{state}"))
+test(goes_on_after("artifact.answered"))
+test(goes_on_after("artifact.put"))
+
+main()
