@@ -92,6 +92,23 @@ def a_key_that_is_taken_out_goes_also_when_only_w_and_b_has_it(box: Box) -> None
 
 
 @test
+def what_is_taken_out_here_stays_out_when_others_write_too(box: Box) -> None:
+    fake = Fake(box)
+    first_life(box, fake)
+    here = node(box, fake, "here")
+    with greeted(here.socket) as c:
+        c.open_run("r", resume="allow", config={"deep": {"x": 1}})
+        c.send("log", run="r", t=now_us(), data={"mine": 1, "map": {"y": 1}})
+        until(lambda: fake.summary("r").get("mine") == 1 and "deep" in fake.config("r"), "both are there")
+        c.send("config", run="r", t=now_us(), remove=[["deep", "x"]])
+        c.send("summary", run="r", t=now_us(), remove=["mine", "best", ["other", "deep"], ["map", "y"]])
+        c.finish("r")
+    fake.await_run("r", "finished")
+    assert "deep" not in fake.config("r"), fake.config("r")
+    assert {k for k in fake.summary("r") if not k.startswith("_")} == {"acc", "gs"}, fake.summary("r")
+
+
+@test
 def a_process_that_comes_again_goes_on_with_its_run(box: Box) -> None:
     fake = Fake(box)
     here = node(box, fake, "here")

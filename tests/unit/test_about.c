@@ -18,15 +18,20 @@ static int take(struct about *a, const char *what)
 				: about_tags(a, m);
 }
 
-static const char *config_of(const struct about *a)
+static const char *config_beside(const struct about *a, const struct wire_about *server)
 {
 	const struct metrics none = {.count = 0};
 	struct json j;
 
 	json_begin(&j);
-	about_config_to_json(a, &none, NULL, &j);
+	about_config_to_json(a, &none, server, &j);
 	ck_assert_int_eq(json_room.error, 0);
 	return buf_text(&json_room);
+}
+
+static const char *config_of(const struct about *a)
+{
+	return config_beside(a, NULL);
 }
 
 static int load(struct about *a, struct span state)
@@ -103,6 +108,45 @@ START_TEST(the_config_is_written_as_upsert_bucket_takes_it)
 		ck_assert_str_eq(config_of(&a), cases[i].json);
 		about_done(&a);
 	}
+	rooms_done();
+}
+END_TEST
+
+START_TEST(what_was_taken_out_does_not_come_back_from_w_and_b)
+{
+	static const struct {
+		const char *records[3];
+		const char *json; /* without what W&B alone has */
+	} cases[] = {
+		{{"config {'data':{'a':1}}", "config {'remove':['a']}"}, ""},
+		{{"config {'remove':['a']}", "config {'data':{'a':2}}"}, "\"a\":{\"value\":2},"},
+		{{"config {'data':{'a':{'b':{'c':1}}}}", "config {'remove':[['a','b','c']]}"}, ""},
+		{{"config {'data':{'a':{'b':1,'d':2}}}", "config {'remove':[['a','b']]}"},
+		 "\"a\":{\"value\":{\"d\":2}},"},
+		{{"config {'data':{'a':{'b':1}}}", "config {'remove':[['a','b']]}",
+		  "config {'data':{'a':3}}"},
+		 "\"a\":{\"value\":3},"},
+		{{"config {'remove':[['a','b']]}"}, "\"a\":{\"value\":{\"b\":1}},"}, /* not ours */
+	};
+	struct wire_about server;
+
+	ck_assert_int_eq(wire_about_init(&server), 0);
+	ck_assert_int_eq(wire_about_config(&server, SPAN_LITERAL("{\"a\":{\"value\":{\"b\":1}}}")),
+			 0);
+	for (size_t i = 0; i < array_len(cases); i++) {
+		char want[512];
+		struct about a;
+
+		ck_assert_int_eq(about_init(&a), 0);
+		for (size_t n = 0; n < 3 && cases[i].records[n] != NULL; n++) {
+			ck_assert_int_eq(take(&a, cases[i].records[n]), 0);
+			reload(&a);
+		}
+		(void)snprintf(want, sizeof(want), "{%s" WANDB "}", cases[i].json); /* fits */
+		ck_assert_str_eq(config_beside(&a, &server), want);
+		about_done(&a);
+	}
+	wire_about_done(&server);
 	rooms_done();
 }
 END_TEST
@@ -276,6 +320,7 @@ START_TEST(what_is_known_of_a_run_survives_every_allocation_failure)
 END_TEST
 
 SUITE_MAIN("about", the_config_is_written_as_upsert_bucket_takes_it,
+	   what_was_taken_out_does_not_come_back_from_w_and_b,
 	   the_first_producer_to_say_a_name_is_heard, tags_are_added_and_taken_away,
 	   a_config_has_so_many_keys_and_no_more, bad_records_and_states_are_refused,
 	   what_is_known_of_a_run_survives_every_allocation_failure)

@@ -56,12 +56,16 @@ static int take_server(struct run *r, const char *json)
 	return e;
 }
 
-/* "row ...", "define ..." or "summary ...", or "adopt ..." with the JSON that W&B has. */
+/* "row ...", "define ..." or "summary ...", "adopt ..." with the JSON that W&B has, or "sent". */
 static void take(struct run *r, const char *what)
 {
 	const char *body = strchr(what, ' ');
 	struct mp m;
 
+	if (strcmp(what, "sent") == 0) {
+		summary_is_sent(&r->summary);
+		return;
+	}
 	ck_assert_ptr_nonnull(body);
 	if (what[0] == 'a') {
 		ck_assert_int_eq(take_server(r, body), 0);
@@ -90,16 +94,21 @@ static const char *json_of(const struct summary *s)
 static void reload(struct run *r)
 {
 	auto_buf struct buf bytes;
+	auto_buf struct buf removed;
 	auto_buf struct buf again;
 	struct pack p;
 
 	buf_init(&bytes, 1 << 24);
+	buf_init(&removed, 1 << 24);
 	buf_init(&again, 1 << 24);
 	pack_init(&p, &bytes);
 	summary_to_msgpack(&r->summary, &p);
+	pack_init(&p, &removed);
+	summary_removed_to_msgpack(&r->summary, &p);
 	summary_done(&r->summary);
 	ck_assert_int_eq(summary_init(&r->summary), 0);
 	ck_assert_int_eq(summary_from_msgpack(&r->summary, mp_of(buf_span(&bytes))), 0);
+	ck_assert_int_eq(summary_removed_from_msgpack(&r->summary, mp_of(buf_span(&removed))), 0);
 	pack_init(&p, &again);
 	summary_to_msgpack(&r->summary, &p);
 	ck_assert(span_equal(buf_span(&bytes), buf_span(&again)));
@@ -223,6 +232,18 @@ static const struct story stories[] = {
 	{{"adopt {\"a\":{\"b\":{\"c\":1,\"d\":[2]},\"e\":3}}", "row {'a':{'b':{'c':9}}}"},
 	 "{\"a\":{\"b\":{\"c\":9,\"d\":[2]},\"e\":3}}"},
 	{{"adopt {\"a\":[1]}", "row {'a':{'b':2}}"}, "{\"a\":{\"b\":2}}"},
+	/* but for what was taken out here */
+	{{"row {'a':1,'b':2}", "summary {'remove':['a']}", "adopt {\"a\":1,\"b\":2,\"c\":3}"},
+	 "{\"b\":2,\"c\":3}"},
+	{{"adopt {\"a\":1}", "summary {'remove':['a']}", "adopt {\"a\":1}"}, "{}"},
+	{{"summary {'remove':['a']}", "adopt {\"a\":1}", "sent", "adopt {\"a\":2}"}, "{\"a\":2}"},
+	{{"summary {'remove':['a']}", "row {'a':3}", "adopt {\"a\":1}"}, "{\"a\":3}"},
+	{{"row {'a':{'x':{'y':1}}}", "summary {'remove':[['a','x']]}",
+	  "adopt {\"a\":{\"x\":{\"y\":1}}}"},
+	 "{}"},
+	{{"adopt {\"a\":{\"x\":1,\"y\":2}}", "summary {'remove':[['a','x'],['b','x']]}",
+	  "adopt {\"a\":{\"x\":1,\"y\":2},\"b\":{\"x\":1}}"},
+	 "{\"a\":{\"y\":2},\"b\":{\"x\":1}}"},
 	/* and its statistics go on, but for the mean */
 	{{"define {'name':'m','summary':['max','first']}",
 	  "adopt {\"m\":{\"max\":9,\"first\":\"x\"}}", "row {'m':3}"},

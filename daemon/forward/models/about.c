@@ -171,37 +171,6 @@ static int merge_config(struct about *a, struct span map)
 	return tree_merge(&a->config, NULL, mp_of(map), NULL, NULL);
 }
 
-/* Notes the top-level keys of a `remove` list: W&B may have them although we do not. */
-static int note_removed(struct about *a, struct span list)
-{
-	struct mp at = mp_of(list);
-	struct mp_value head;
-
-	if (mp_read(&at, &head) < 0 || head.type != MP_ARRAY)
-		return 0;
-	for (uint32_t left = head.count; left > 0; left--) {
-		struct span whole;
-		struct mp_value key;
-		struct node *leaf;
-		struct mp entry;
-		int r;
-
-		if (mp_take(&at, &whole) < 0)
-			return -EBADMSG;
-		entry = mp_of(whole);
-		if (mp_read(&entry, &key) < 0)
-			return -EBADMSG;
-		if (key.type == MP_ARRAY && (key.count != 1 || mp_read(&entry, &key) < 0))
-			continue; /* inside a key: that one is ours, or it is not touched */
-		if (key.type != MP_STR)
-			continue;
-		r = tree_leaf(&a->no_config, NULL, key.bytes, &leaf);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 int about_run(struct about *a, struct mp body)
 {
 	struct span value;
@@ -230,8 +199,9 @@ int about_config(struct about *a, struct mp body)
 		r = merge_config(a, value);
 	if (r < 0 || mp_find_span(body, "remove", &value) < 0)
 		return r;
-	r = tree_each_named(&a->config, value, tree_remove);
-	return r == 0 ? note_removed(a, value) : r;
+	/* W&B may have a key although we do not; one that something is left of is ours anyway */
+	r = tree_note_named(&a->no_config, value, &a->config);
+	return r == 0 ? tree_each_named(&a->config, value, tree_remove) : r;
 }
 
 void about_is_sent(struct about *a, unsigned what)

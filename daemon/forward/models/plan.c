@@ -370,7 +370,7 @@ int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 23);
+	pack_map(out, 24);
 	pack_pair_uint(out, "v", PLAN_VERSION);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
@@ -396,6 +396,8 @@ static void pack_state(const struct plan *p, struct pack *out)
 	metrics_to_msgpack(&p->metrics, out);
 	pack_text(out, "summary");
 	summary_to_msgpack(&p->summary, out);
+	pack_text(out, "no_summary");
+	summary_removed_to_msgpack(&p->summary, out);
 	pack_text(out, "rows");
 	rows_to_msgpack(&p->rows, out);
 }
@@ -485,6 +487,7 @@ static int read_state(struct plan *p, struct mp map)
 	struct mp about;
 	struct mp metrics;
 	struct mp summary;
+	struct mp removed;
 	struct mp rows;
 	int r;
 
@@ -516,6 +519,8 @@ static int read_state(struct plan *p, struct mp map)
 		r = metrics_from_msgpack(&p->metrics, metrics);
 	if (r == 0)
 		r = summary_from_msgpack(&p->summary, summary);
+	if (r == 0 && read_part(map, "no_summary", &removed) == 0) /* an older wbx had none */
+		r = summary_removed_from_msgpack(&p->summary, removed);
 	if (r == 0)
 		r = rows_from_msgpack(&p->rows, rows);
 	p->planned_step = p->rows.next_step;

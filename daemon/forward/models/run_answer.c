@@ -307,6 +307,7 @@ static void stream_is_taken(struct models_run *r)
 	if (q->has_summary) {
 		r->summary_is_refused = false;
 		r->plan->summary_dirty = false;
+		summary_is_sent(&r->plan->summary);
 		run_forget_about(r);
 	}
 	if (q->is_preempting)

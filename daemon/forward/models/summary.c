@@ -50,12 +50,13 @@ int summary_init(struct summary *s)
 	int r = tree_init(&s->tree, SUMMARY_NODES_MAX);
 
 	s->tree.on_drop = on_drop;
-	return r;
+	return r == 0 ? tree_init(&s->removed, SUMMARY_NODES_MAX) : r;
 }
 
 void summary_done(struct summary *s)
 {
 	tree_done(&s->tree);
+	tree_done(&s->removed);
 }
 
 static struct statistics *statistics_of(struct node *leaf)
@@ -201,7 +202,7 @@ static int open_all_theirs(struct summary *s, struct span *path, size_t depth)
 static int update_leaf(struct summary *s, const struct metrics *m, const struct node *from,
 		       struct buf *key)
 {
-	struct span path[RECORD_DEPTH_MAX + 2];
+	struct span path[TREE_PATH_MAX];
 	size_t depth = 0;
 	size_t at;
 	struct statistics *st;
@@ -302,6 +303,11 @@ static int set_values(struct tree *t, struct mp map)
 	return r < 0 ? r : tree_merge(t, NULL, map, on_set, NULL);
 }
 
+static int on_path_to_remove(void *arg, struct span *path, size_t count)
+{
+	return open_all_theirs(arg, path, count);
+}
+
 int summary_record(struct summary *s, struct mp body)
 {
 	struct span span;
@@ -311,7 +317,10 @@ int summary_record(struct summary *s, struct mp body)
 		r = set_values(&s->tree, mp_of(span));
 	if (r < 0 || mp_find_span(body, "remove", &span) < 0)
 		return r;
-	return tree_each_named(&s->tree, span, clear_node);
+	r = tree_each_path(span, on_path_to_remove, s);
+	if (r == 0)
+		r = tree_note_named(&s->removed, span, &s->tree);
+	return r == 0 ? tree_each_named(&s->tree, span, clear_node) : r;
 }
 
 static bool has_leaf(const struct tree *t, const struct span *path, size_t count)
@@ -446,6 +455,8 @@ static int adopt(struct summary *s, const struct metrics *m, const struct node *
 
 	if (leaf != NULL && (!leaf->is_leaf || (st != NULL && st->has_data && !st->is_theirs)))
 		return 0;
+	if (tree_child(&s->removed, NULL, node_key(theirs)) != NULL)
+		return 0;
 	r = put_theirs(s, path, 1, buf_span(&theirs->value));
 	if (r < 0 || metric == NULL || (metric->kinds & TRACKED) == 0)
 		return r;
@@ -541,6 +552,11 @@ void summary_to_json(const struct summary *s, struct json *j)
 	tree_to_json(&s->tree, j, VALUE_HISTORY, print_leaf);
 }
 
+void summary_is_sent(struct summary *s)
+{
+	tree_clear(&s->removed);
+}
+
 /* --- state --- */
 
 /* [latest, first, min, max, total, count, track, hidden, has_data, best_is_most, saw_glob,
@@ -576,6 +592,17 @@ static void pack_leaf(struct pack *p, const struct node *leaf)
 void summary_to_msgpack(const struct summary *s, struct pack *p)
 {
 	tree_to_msgpack(&s->tree, p, pack_leaf);
+}
+
+static void pack_nothing(struct pack *p, const struct node *leaf)
+{
+	(void)leaf;
+	pack_nil(p);
+}
+
+void summary_removed_to_msgpack(const struct summary *s, struct pack *p)
+{
+	tree_to_msgpack(&s->removed, p, pack_nothing);
 }
 
 static int read_double(struct mp *at, double *ret)
@@ -650,4 +677,9 @@ static int on_state_leaf(void *arg, struct node *leaf)
 int summary_from_msgpack(struct summary *ret, struct mp map)
 {
 	return tree_merge(&ret->tree, NULL, map, on_state_leaf, NULL);
+}
+
+int summary_removed_from_msgpack(struct summary *ret, struct mp map)
+{
+	return tree_merge(&ret->removed, NULL, map, NULL, NULL);
 }

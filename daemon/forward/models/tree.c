@@ -346,30 +346,33 @@ int tree_merge(struct tree *t, struct node *parent, struct mp map, tree_on_leaf 
 
 /* --- walking --- */
 
-/* What an entry of a list of names names, or NULL. */
-static struct node *find_named(const struct tree *t, struct span entry)
+/* The keys of an entry of a list of names, as many as it has; 0: it is neither a key nor a path. */
+static size_t read_path(struct span entry, struct span path[TREE_PATH_MAX])
 {
 	struct mp at = mp_of(entry);
 	struct mp_value v;
-	struct node *n = NULL;
 
 	if (mp_read(&at, &v) < 0)
-		return NULL;
-	if (v.type == MP_STR)
-		return tree_child(t, NULL, v.bytes);
-	for (uint32_t i = 0; v.type == MP_ARRAY && i < v.count; i++) {
+		return 0;
+	if (v.type == MP_STR) {
+		path[0] = v.bytes;
+		return 1;
+	}
+	if (v.type != MP_ARRAY || v.count > TREE_PATH_MAX)
+		return 0;
+	for (uint32_t i = 0; i < v.count; i++) {
 		struct mp_value key;
 
-		if (mp_read(&at, &key) < 0 || key.type != MP_STR || (i > 0 && n == NULL))
-			return NULL;
-		n = tree_child(t, n, key.bytes);
+		if (mp_read(&at, &key) < 0 || key.type != MP_STR)
+			return 0;
+		path[i] = key.bytes;
 	}
-	return n;
+	return v.count;
 }
 
-int tree_each_named(struct tree *t, struct span list,
-		    void (*on_node)(struct tree *t, struct node *n))
+int tree_each_path(struct span list, tree_on_path on_path, void *arg)
 {
+	struct span path[TREE_PATH_MAX];
 	struct mp at = mp_of(list);
 	struct mp_value head;
 
@@ -377,15 +380,64 @@ int tree_each_named(struct tree *t, struct span list,
 		return 0;
 	for (uint32_t left = head.count; left > 0; left--) {
 		struct span entry;
-		struct node *n;
+		size_t count;
+		int r;
 
 		if (mp_take(&at, &entry) < 0)
 			return -EBADMSG;
-		n = find_named(t, entry);
-		if (n != NULL)
-			on_node(t, n);
+		count = read_path(entry, path);
+		r = count > 0 ? on_path(arg, path, count) : 0;
+		if (r != 0)
+			return r;
 	}
 	return 0;
+}
+
+struct named {
+	struct tree *tree;
+	void (*on_node)(struct tree *t, struct node *n);
+};
+
+static int on_named(void *arg, struct span *path, size_t count)
+{
+	const struct named *named = arg;
+	struct node *n = NULL;
+
+	for (size_t i = 0; i < count && (i == 0 || n != NULL); i++)
+		n = tree_child(named->tree, n, path[i]);
+	if (n != NULL)
+		named->on_node(named->tree, n);
+	return 0;
+}
+
+int tree_each_named(struct tree *t, struct span list,
+		    void (*on_node)(struct tree *t, struct node *n))
+{
+	struct named named = {.tree = t, .on_node = on_node};
+
+	return tree_each_path(list, on_named, &named);
+}
+
+struct noted {
+	struct tree *names;
+	const struct tree *have;
+};
+
+static int on_noted(void *arg, struct span *path, size_t count)
+{
+	const struct noted *n = arg;
+	struct node *leaf;
+
+	if (count > 1 && tree_child(n->have, NULL, path[0]) == NULL)
+		return 0;
+	return tree_leaf(n->names, NULL, path[0], &leaf);
+}
+
+int tree_note_named(struct tree *names, struct span list, const struct tree *have)
+{
+	struct noted n = {.names = names, .have = have};
+
+	return tree_each_path(list, on_noted, &n);
 }
 
 static struct node *first_leaf_from(struct node *n)

@@ -6,6 +6,7 @@
 
 #include "daemon/base/map.h"
 #include "daemon/forward/models/value.h"
+#include "proto/limits.h"
 #include "proto/pack.h"
 
 struct node {
@@ -57,11 +58,20 @@ typedef int (*tree_on_leaf)(void *arg, struct node *leaf);
  * is no map; -ENOMEM; -E2BIG; what on_leaf says. */
 int tree_merge(struct tree *t, struct node *parent, struct mp map, tree_on_leaf on_leaf, void *arg);
 
-/* Reads a list whose entries are keys or paths (lists of keys), and calls on_node for each that
- * names a node. 0; -EBADMSG: no msgpack. What is no list, and entries that are neither, name
- * nothing. */
+/* Reads a list whose entries are keys or paths (lists of keys), and calls on_path for each, who may
+ * use all of path[] until he returns. 0; -EBADMSG: no msgpack; what on_path says, when that is not 0.
+ * What is no list, and entries that are neither, name nothing. */
+enum {
+	TREE_PATH_MAX = RECORD_DEPTH_MAX + 2
+};
+typedef int (*tree_on_path)(void *arg, struct span *path, size_t count);
+int tree_each_path(struct span list, tree_on_path on_path, void *arg);
+/* Calls on_node for each node that such a list names. 0; -EBADMSG. */
 int tree_each_named(struct tree *t, struct span list,
 		    void (*on_node)(struct tree *t, struct node *n));
+/* Puts the top-level keys of such a list into names; of a path inside a key only when `have` has that
+ * key. 0; -EBADMSG; -ENOMEM; -E2BIG. */
+int tree_note_named(struct tree *names, struct span list, const struct tree *have);
 
 /* The next leaf in order after n (NULL: the first), or NULL. */
 struct node *tree_next_leaf(const struct tree *t, const struct node *n);
