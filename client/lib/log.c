@@ -1,4 +1,4 @@
-/* See wbx.h: maps that are logged (rows, summary, config), and tables in them. */
+/* See wbx.h: maps that are logged (rows, summary, config). */
 #include "client/lib/emit.h"
 #include "client/lib/map.h"
 #include "proto/mp.h"
@@ -180,75 +180,4 @@ int wbx_system(struct wbx_run *run, const struct wbx_map *values)
 
 	return values == NULL || values->table_count == 0 ? log_map(&mr, values)
 							  : -EINVAL; /* its records name no blobs */
-}
-
-/* --- tables --- */
-
-static bool read_array(struct span list, uint32_t *ret_count)
-{
-	static const struct mp_limits limits = {.depth = RECORD_DEPTH_MAX,
-						.items = SIZE_MAX,
-						.keys = SIZE_MAX,
-						.key_bytes = SIZE_MAX};
-	struct mp check = mp_of(list);
-	struct mp m = mp_of(list);
-	struct mp_value v;
-
-	if (mp_read(&m, &v) < 0 || v.type != MP_ARRAY || mp_skip(&check, &limits) < 0 ||
-	    mp_left(&check) != 0)
-		return false;
-	*ret_count = v.count;
-	return true;
-}
-
-int wbx_put_table_msgpack(struct wbx_run *run, struct wbx_map *m, const char *key,
-			  const void *columns, size_t columns_len, const void *rows,
-			  size_t rows_len)
-{
-	struct span columns_span = {.at = columns, .len = columns_len};
-	struct span rows_span = {.at = rows, .len = rows_len};
-	struct map_table_size size;
-	struct buf bytes;
-	struct pack p;
-	int r;
-
-	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL ||
-	    !read_array(columns_span, &size.columns) || !read_array(rows_span, &size.rows))
-		return -EINVAL;
-	map_table_begin(&bytes, &p);
-	pack_raw(&p, columns_span);
-	map_table_data(&p);
-	pack_raw(&p, rows_span);
-	r = map_put_table(m, m, key, &bytes, size);
-	buf_done(&bytes);
-	return r;
-}
-
-int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *key,
-		  const char *const *columns, size_t column_count, const struct wbx_map *rows)
-{
-	struct map_table_size size = {.columns = (uint32_t)column_count};
-	uint8_t head[MAP_HEAD_BYTES];
-	struct buf bytes;
-	struct pack p;
-	int r;
-
-	if (run == NULL || m == NULL || key == NULL || columns == NULL || rows == NULL ||
-	    !rows->levels[0].is_list)
-		return -EINVAL;
-	r = map_check(rows);
-	if (r < 0)
-		return r;
-	size.rows = rows->levels[0].count;
-	map_table_begin(&bytes, &p);
-	pack_array(&p, column_count);
-	for (size_t i = 0; i < column_count; i++)
-		pack_text(&p, columns[i]);
-	map_table_data(&p);
-	map_head(rows, head);
-	pack_raw(&p, (struct span){.at = head, .len = sizeof(head)});
-	pack_raw(&p, buf_span(&rows->bytes));
-	r = map_put_table(m, m, key, &bytes, size);
-	buf_done(&bytes);
-	return r;
 }

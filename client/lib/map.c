@@ -193,16 +193,6 @@ int wbx_put_msgpack(struct wbx_map *m, const char *key, const void *bytes, size_
 	return after_value(m);
 }
 
-static int put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES])
-{
-	int r = before_value(m, key);
-
-	if (r < 0)
-		return r;
-	pack_bin(&m->p, (struct span){.at = digest, .len = DIGEST_BYTES});
-	return after_value(m);
-}
-
 static int begin(struct wbx_map *m, const char *key, bool is_list)
 {
 	static const uint8_t room[MAP_HEAD_BYTES] = {0};
@@ -240,65 +230,67 @@ int wbx_end(struct wbx_map *m)
 	return 0;
 }
 
-/* --- tables --- */
+/* --- blobs --- */
 
-void map_table_begin(struct buf *out, struct pack *p)
+static const struct map_table *find_blob(const struct wbx_map *m,
+					 const uint8_t digest[DIGEST_BYTES])
 {
-	buf_init(out, (size_t)BLOB_MAX);
-	pack_init(p, out);
-	pack_map(p, 2);
-	pack_text(p, "columns");
+	for (size_t i = 0; i < m->table_count; i++) {
+		if (memcmp(m->tables[i].digest, digest, DIGEST_BYTES) == 0)
+			return &m->tables[i];
+	}
+	return NULL;
 }
 
-void map_table_data(struct pack *p)
-{
-	pack_text(p, "data");
-}
-
-/* The table moves into m. */
-static int add_table(struct wbx_map *m, struct buf *bytes)
+int map_add_blob(struct wbx_map *m, struct buf *bytes, const uint8_t *digest,
+		 uint8_t ret_digest[DIGEST_BYTES])
 {
 	struct map_table *t;
 
 	if (bytes->error != 0)
 		return bytes->error;
+	if (digest != NULL)
+		memcpy(ret_digest, digest, DIGEST_BYTES);
+	else if (EVP_Digest(bytes->data, bytes->len, ret_digest, NULL, EVP_sha256(), NULL) != 1)
+		return -ENOMEM;
+	if (find_blob(m, ret_digest) != NULL) {
+		buf_done(bytes);
+		return 0;
+	}
 	if (m->table_count == RECORD_BLOBS_MAX)
 		return -E2BIG;
 	if (m->tables == NULL)
 		m->tables = mem_alloc(RECORD_BLOBS_MAX * sizeof(*m->tables));
 	if (m->tables == NULL)
 		return -ENOMEM;
-	t = &m->tables[m->table_count];
-	if (EVP_Digest(bytes->data, bytes->len, t->digest, NULL, EVP_sha256(), NULL) != 1)
-		return -ENOMEM;
+	t = &m->tables[m->table_count++];
+	memcpy(t->digest, ret_digest, DIGEST_BYTES);
 	t->bytes = *bytes;
 	buf_init(bytes, bytes->max);
-	m->table_count++;
 	return 0;
 }
 
-int map_put_table(struct wbx_map *m, struct wbx_map *value, const char *key, struct buf *bytes,
-		  struct map_table_size size)
+int map_fail(struct wbx_map *m, int error)
 {
-	int64_t len = (int64_t)bytes->len;
-	int r = add_table(m, bytes);
+	return fail(m, error);
+}
+
+int map_put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES])
+{
+	int r = before_value(m, key);
 
 	if (r < 0)
-		return fail(m, r);
-	(void)wbx_begin_map(value, key); /* the last one tells of any failure */
-	(void)wbx_put_text(value, "_type", "table");
-	(void)wbx_put_int(value, "size", len);
-	(void)wbx_put_int(value, "ncols", size.columns);
-	(void)wbx_put_int(value, "nrows", size.rows);
-	r = put_digest(value, "blob", m->tables[m->table_count - 1].digest);
-	return r == 0 ? wbx_end(value) : fail(m, r);
+		return r;
+	pack_bin(&m->p, (struct span){.at = digest, .len = DIGEST_BYTES});
+	return after_value(m);
 }
 
 int map_put_apart(struct wbx_map *m, struct wbx_map *value, const char *type, struct buf *bytes,
 		  struct span head)
 {
 	int64_t len = (int64_t)bytes->len;
-	int r = add_table(m, bytes);
+	uint8_t digest[DIGEST_BYTES];
+	int r = map_add_blob(m, bytes, NULL, digest);
 
 	if (r < 0)
 		return fail(m, r);
@@ -307,6 +299,6 @@ int map_put_apart(struct wbx_map *m, struct wbx_map *value, const char *type, st
 	(void)wbx_put_int(value, "size", len);
 	if (head.at != NULL)
 		(void)wbx_put_bytes_as_text(value, "head", head.at, head.len);
-	r = put_digest(value, "blob", m->tables[m->table_count - 1].digest);
+	r = map_put_digest(value, "blob", digest);
 	return r == 0 ? wbx_end(value) : fail(m, r);
 }

@@ -18,11 +18,13 @@ struct map_level {
 	bool is_list;
 };
 
-/* A table under construction: the bytes of its blob, kept until the map is cleared. */
+/* Bytes too big for the record, a table or a file: a blob that goes before it. Kept until the map is
+ * cleared. */
 struct map_table {
 	struct buf bytes;
 	uint8_t digest[DIGEST_BYTES];
 };
+struct grow;
 
 struct wbx_map {
 	struct buf bytes; /* of the values; the outermost head is added when it is taken */
@@ -32,6 +34,8 @@ struct wbx_map {
 	int error;
 	struct map_table *tables; /* that its values name: sent as blobs before the record */
 	size_t table_count;
+	struct grow
+		*grow; /* what tables of its run were logged before (grow.h); NULL: none is kept */
 };
 
 /* The map's or list's own head (5 bytes, map 32 or array 32) for what it holds. */
@@ -39,22 +43,15 @@ void map_head(const struct wbx_map *m, uint8_t ret[MAP_HEAD_BYTES]);
 /* 0, or why it cannot be taken: an error on the way, a list or map that was not ended. */
 int map_check(const struct wbx_map *m);
 
-/* What the bytes of a table's blob are: {"columns": [...], "data": [[...] ...]}. */
-struct map_table_size {
-	uint32_t columns;
-	uint32_t rows;
-};
-/* The bytes begin (`out` needs buf_done()); the columns follow, then map_table_data() and the rows,
- * each a msgpack array. */
-void map_table_begin(struct buf *out, struct pack *p);
-void map_table_data(struct pack *p);
-/* Takes `bytes`, which is empty afterwards, into m and puts the value that stands for the table
- * into `value`, m itself or a list. 0; -E2BIG: the map has RECORD_BLOBS_MAX tables; -ENOMEM and so
- * on. An error stays in m. */
-int map_put_table(struct wbx_map *m, struct wbx_map *value, const char *key, struct buf *bytes,
-		  struct map_table_size size);
+/* Takes `bytes`, which is empty afterwards, into m. digest: of the bytes, when it is known; else NULL.
+ * 0; -E2BIG: the map has RECORD_BLOBS_MAX; -ENOMEM, -EMSGSIZE. */
+int map_add_blob(struct wbx_map *m, struct buf *bytes, const uint8_t *digest,
+		 uint8_t ret_digest[DIGEST_BYTES]);
+int map_put_digest(struct wbx_map *m, const char *key, const uint8_t digest[DIGEST_BYTES]);
+/* Leaves the error in m; the first one counts. Returns it. */
+int map_fail(struct wbx_map *m, int error);
 
 /* A value of a traced call that stands apart, as a blob: {"_type": type, "size", "head"?, "blob"} goes
- * into `value`, m itself or a list; head.at NULL: none. Takes `bytes`. Errors as map_put_table(). */
+ * into `value`, m itself or a list; head.at NULL: none. Takes `bytes`. Errors as map_add_blob(); an error stays in m. */
 int map_put_apart(struct wbx_map *m, struct wbx_map *value, const char *type, struct buf *bytes,
 		  struct span head);

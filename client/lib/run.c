@@ -1,6 +1,7 @@
 /* See wbx.h: runs, from their opening to their end, and what is said about them in small records.
  * Every function is one record, or a few. */
 #include "client/lib/emit.h"
+#include "client/lib/grow.h"
 #include "client/lib/map.h"
 #include "client/lib/news.h"
 #include "proto/base/clock.h"
@@ -50,6 +51,7 @@ static void run_free(struct wbx_run *run)
 	(void)mem_free(run->entity);
 	(void)mem_free(run->label);
 	(void)mem_free(run->token);
+	(void)grow_free(run->grow);
 	(void)mem_free(run);
 	(void)mem_free(run); /* nobody has told it anything yet */
 }
@@ -69,6 +71,7 @@ static int make_run(struct wbx *w, const struct wbx_run_options *o, struct wbx_r
 		return -ENOMEM;
 	run->w = w;
 	run->merge_rows = o->merge_rows;
+	run->grow = grow_new(); /* without it tables are logged whole */
 	run->id = mem_strdup(o->id != NULL ? o->id : id);
 	run->project = mem_strdup(o->project);
 	run->entity = mem_strdup(o->entity != NULL ? o->entity : "");

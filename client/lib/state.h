@@ -88,6 +88,7 @@ struct wbx_run {
 	bool attached;
 	bool is_project;      /* it is none: what belongs to no run goes to a project */
 	_Atomic bool stopped; /* somebody pressed Stop in W&B */
+	struct grow *grow;    /* tables it logged last; NULL: no memory for that */
 	struct news *news;    /* what the daemon said; NULL: nothing yet */
 	uint64_t news_before; /* of its words, those that came before the run was finished here */
 };

@@ -1,5 +1,6 @@
 /* See wbx.h: the handle's life, flush, and what a fork does to it. */
 #include "client/lib/emit.h"
+#include "client/lib/grow.h"
 #include "client/lib/link.h"
 #include "client/lib/news.h"
 #include "client/lib/state.h"
@@ -244,7 +245,9 @@ static void free_runs(struct wbx *w)
 		(void)mem_free(gone->project);
 		(void)mem_free(gone->entity);
 		(void)mem_free(gone->label);
+		(void)mem_free(gone->token);
 		gone->news = news_free(gone->news);
+		gone->grow = grow_free(gone->grow);
 		(void)mem_free(gone);
 	}
 }

@@ -291,6 +291,38 @@ WBX_API int wbx_put_table(struct wbx_run *run, struct wbx_map *m, const char *ke
 WBX_API int wbx_put_table_msgpack(struct wbx_run *run, struct wbx_map *m, const char *key,
 				  const void *columns, size_t columns_len, const void *rows,
 				  size_t rows_len);
+/* The same with more to say. Zeroed: as above. */
+struct wbx_table {
+	const char *const *columns;
+	size_t column_count;
+	const struct wbx_map *rows; /* a list of lists */
+	const char *log_mode; /* IMMUTABLE (NULL), MUTABLE, INCREMENTAL: rows since the last */
+	bool mixed;           /* a column may have values of any types */
+	uint64_t increment;   /* INCREMENTAL: the how-manieth under this key, from 0 */
+	uint64_t rows_in_all; /* INCREMENTAL: with those logged before; 0: as many as `rows` */
+};
+WBX_API int wbx_put_table_with(struct wbx_run *run, struct wbx_map *m, const char *key,
+			       const struct wbx_table *table);
+
+/* A value that is a file: an image and so on, as W&B has them. */
+struct wbx_media {
+	const char *type; /* image-file, html-file, audio-file, video-file, plotly-file ... */
+	const char *ext;  /* ".png": how its path ends */
+	const void *bytes;
+	size_t len;
+	const struct wbx_map *more; /* further keys (format, width, height, caption); NULL: none */
+	bool in_cell;               /* m is a table's rows, or inside them */
+};
+WBX_API int wbx_put_media(struct wbx_map *m, const char *key, const struct wbx_media *media);
+/* A time in a table's cell: milliseconds since 1970, and how it reads (NULL: not at all). */
+WBX_API int wbx_put_time(struct wbx_map *m, const char *key, int64_t ms, const char *text);
+
+/* --- the run's files --- */
+
+/* One of the run's files in W&B: path is relative to them, with slashes (-EINVAL: it leads elsewhere).
+ * The bytes are copied. policy: now (NULL), live, end. The newest of a path counts. */
+WBX_API int wbx_save(struct wbx_run *run, const char *path, const void *bytes, size_t len,
+		     const char *policy);
 
 #ifdef __cplusplus
 }

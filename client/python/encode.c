@@ -1,6 +1,6 @@
 /* See encode.h. Exact types first: they are nearly all of what trainers log. Depth is bounded, so a
  * circle ends as a text. */
-#include "client/python/encode.h"
+#include "client/python/encode_values.h"
 
 #include "proto/base/mem.h"
 
@@ -31,7 +31,6 @@ struct encode_trace {
 
 static PyObject *hook_for_others;
 static PyObject *hook_for_traces;
-static PyObject *table_type;
 
 void encode_set_hook(PyObject *hook)
 {
@@ -45,13 +44,6 @@ void encode_set_trace_hook(PyObject *hook)
 	Py_INCREF(hook);
 	Py_XDECREF(hook_for_traces);
 	hook_for_traces = hook;
-}
-
-void encode_set_table_type(PyObject *type)
-{
-	Py_INCREF(type);
-	Py_XDECREF(table_type);
-	table_type = type;
 }
 
 /* A head whose count is put in later: a dict may change while its values are encoded. */
@@ -142,9 +134,9 @@ static int encode_text(struct encoder *e, PyObject *text)
 	return r;
 }
 
-/* What is left when nothing else helps. A traced call's arguments are not asked: a text of theirs may
+/* A traced call's arguments are not asked: a text of theirs may
  * be long, slow, or hold secrets. */
-static int encode_description(struct encoder *e, PyObject *o)
+int encode_description(struct encoder *e, PyObject *o)
 {
 	PyObject *text = e->trace == NULL ? PyObject_Str(o) : PyObject_Str((PyObject *)Py_TYPE(o));
 	int r;
@@ -226,7 +218,7 @@ static int encode_key(struct encoder *e, PyObject *key)
 	return encode_description(e, key);
 }
 
-static int encode_pairs(struct encoder *e, PyObject *dict, uint32_t *ret_count)
+int encode_pairs(struct encoder *e, PyObject *dict, uint32_t *ret_count)
 {
 	PyObject *key;
 	PyObject *value;
@@ -257,8 +249,7 @@ static int encode_map(struct encoder *e, PyObject *dict)
 	return r < 0 ? r : close_head(e, at, MAP32, count);
 }
 
-/* Anything that can be walked. */
-static int encode_iterable(struct encoder *e, PyObject *o)
+int encode_iterable(struct encoder *e, PyObject *o)
 {
 	PyObject *iterator = PyObject_GetIter(o);
 	size_t at = open_head(e);
@@ -294,7 +285,7 @@ static int encode_bytes(struct encoder *e, PyObject *o)
 	return r;
 }
 
-/* --- tables --- */
+/* --- everything else --- */
 
 static PyObject *attribute(PyObject *o, const char *name)
 {
@@ -304,95 +295,6 @@ static PyObject *attribute(PyObject *o, const char *name)
 		PyErr_Clear();
 	return value;
 }
-
-/* The count stands in the head of what was written at `at`. */
-static uint32_t array_count(const struct buf *out, size_t at)
-{
-	const uint8_t *head = out->data + at;
-
-	return (uint32_t)head[1] << 24 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 8 | head[4];
-}
-
-static int encode_cells(struct buf *out, struct pack *p, unsigned depth, PyObject *list,
-			uint32_t *ret_count)
-{
-	struct encoder e = {.p = p, .out = out, .tables = TABLES_AS_TEXT, .depth = depth};
-	size_t at = out->len;
-	int r = encode_iterable(&e, list);
-
-	if (r == 0)
-		*ret_count = array_count(out, at);
-	return r;
-}
-
-static int put_apart(struct encoder *e, struct buf *bytes, struct map_table_size size)
-{
-	/* the value itself is put together in a map of its own and copied from there */
-	struct wbx_map *value = wbx_list_new();
-	struct wbx_map *map = e->map;
-	int r = -ENOMEM;
-
-	if (value == NULL)
-		return r;
-	Py_BEGIN_ALLOW_THREADS /* digest of megabytes */
-		r = map_put_table(map, value, NULL, bytes, size);
-	Py_END_ALLOW_THREADS if (r == 0) pack_raw(e->p, buf_span(&value->bytes));
-	wbx_map_free(value);
-	return r < 0 ? r : e->out->error;
-}
-
-static int encode_apart(struct encoder *e, PyObject *columns, PyObject *rows)
-{
-	struct map_table_size size = {0};
-	struct buf bytes;
-	struct pack p;
-	int r;
-
-	map_table_begin(&bytes, &p);
-	r = encode_cells(&bytes, &p, e->depth, columns, &size.columns);
-	if (r == 0) {
-		map_table_data(&p);
-		r = encode_cells(&bytes, &p, e->depth, rows, &size.rows);
-	}
-	if (r == 0)
-		r = put_apart(e, &bytes, size);
-	buf_done(&bytes);
-	return r;
-}
-
-static int encode_inline(struct encoder *e, PyObject *columns, PyObject *rows)
-{
-	uint32_t count;
-	int r;
-
-	pack_map(e->p, 3);
-	pack_pair_text(e->p, "_type", "table");
-	pack_text(e->p, "columns");
-	r = encode_cells(e->out, e->p, e->depth, columns, &count);
-	if (r < 0)
-		return r;
-	pack_text(e->p, "data");
-	return encode_cells(e->out, e->p, e->depth, rows, &count);
-}
-
-static int encode_table(struct encoder *e, PyObject *o)
-{
-	PyObject *columns = attribute(o, "columns");
-	PyObject *rows = attribute(o, "data");
-	int r;
-
-	if (columns == NULL || rows == NULL || e->tables == TABLES_AS_TEXT)
-		r = encode_description(e, o);
-	else if (e->tables == TABLES_INLINE)
-		r = encode_inline(e, columns, rows);
-	else
-		r = encode_apart(e, columns, rows);
-	Py_XDECREF(columns);
-	Py_XDECREF(rows);
-	return r;
-}
-
-/* --- everything else --- */
 
 /* numpy's and torch's truth values are 0 and 1 to whoever asks for a number. */
 static bool is_bool_like(PyObject *o, double number)
@@ -455,20 +357,44 @@ static bool encode_number_like(struct encoder *e, PyObject *o, int *ret)
 	return false;
 }
 
-static int encode_with_hook(struct encoder *e, PyObject *o)
+/* What the package makes of an object; NULL: nothing. */
+static PyObject *ask_hook(const struct encoder *e, PyObject *o)
 {
 	bool too_many = e->trace != NULL && e->trace->objects++ >= TRACE_OBJECTS_MAX;
 	PyObject *hook = e->trace == NULL ? hook_for_others : hook_for_traces;
 	PyObject *plain =
 		hook == NULL || too_many ? NULL : PyObject_CallFunctionObjArgs(hook, o, NULL);
+
+	PyErr_Clear();
+	return plain;
+}
+
+/* A time in a cell. True when the hook's text is one. */
+static bool encode_time(struct encoder *e, PyObject *plain, int *ret)
+{
+	PyObject *ms = e->tables == TABLES_IN_CELL && PyUnicode_Check(plain)
+			       ? PyObject_GetAttrString(plain, "_wbx_ms")
+			       : NULL;
+	const char *text = ms == NULL ? NULL : PyUnicode_AsUTF8AndSize(plain, NULL);
+	bool is_time = text != NULL && PyLong_Check(ms);
+
+	if (is_time)
+		*ret = encode_time_cell(e, PyLong_AsLongLong(ms), text);
+	PyErr_Clear();
+	Py_XDECREF(ms);
+	return is_time;
+}
+
+static int encode_with_hook(struct encoder *e, PyObject *o)
+{
+	PyObject *plain = ask_hook(e, o);
 	int r;
 
-	if (plain == NULL) {
-		PyErr_Clear();
+	if (plain == NULL)
 		return encode_description(e, o);
-	}
 	e->depth++;
-	r = encode_object(e, plain); /* what comes of it is of an exact type, or deeper */
+	if (!encode_time(e, plain, &r))
+		r = encode_object(e, plain); /* it is of an exact type, or deeper */
 	e->depth--;
 	Py_DECREF(plain);
 	return r;
@@ -490,6 +416,28 @@ static bool trace_enter(struct encode_trace *t, PyObject *o, const char **ret_wh
 	return true;
 }
 
+/* A list of files that W&B has one value for. False: it has not, or the list is another. */
+static bool encode_batch(struct encoder *e, PyObject *list, int *ret)
+{
+	PyObject *first;
+	PyObject *plain = NULL;
+	bool is_batch = false;
+
+	if (e->tables != TABLES_APART || !(PyList_Check(list) || PyTuple_Check(list)) ||
+	    PySequence_Size(list) < 1)
+		return false;
+	first = PySequence_GetItem(list, 0);
+	if (first != NULL && encode_is_media(first))
+		plain = ask_hook(e, list);
+	is_batch = plain != NULL && encode_is_media(plain);
+	if (is_batch)
+		*ret = encode_media(e, plain);
+	PyErr_Clear();
+	Py_XDECREF(plain);
+	Py_XDECREF(first);
+	return is_batch;
+}
+
 static int encode_container(struct encoder *e, PyObject *o)
 {
 	const char *why;
@@ -500,7 +448,10 @@ static int encode_container(struct encoder *e, PyObject *o)
 		return e->out->error;
 	}
 	e->depth++;
-	r = PyDict_Check(o) ? encode_map(e, o) : encode_iterable(e, o);
+	if (PyDict_Check(o))
+		r = encode_map(e, o);
+	else if (!encode_batch(e, o, &r))
+		r = encode_iterable(e, o);
 	e->depth--;
 	if (e->trace != NULL)
 		e->trace->path_len--;
@@ -511,9 +462,10 @@ static int encode_other(struct encoder *e, PyObject *o)
 {
 	int r = 0;
 
-	if (table_type != NULL && PyObject_IsInstance(o, table_type) == 1)
+	if (encode_is_table(o))
 		return encode_table(e, o);
-	PyErr_Clear();
+	if (encode_is_media(o))
+		return encode_media(e, o);
 	if (e->trace == NULL && (PyBytes_Check(o) || PyByteArray_Check(o)))
 		return encode_bytes(e, o);
 	if (PyAnySet_Check(o))

@@ -8,8 +8,8 @@
 
 /* What becomes of a table. */
 enum encode_tables {
-	TABLES_AS_TEXT, /* inside a table */
-	TABLES_INLINE,  /* its cells stand in the record, which must hold them */
+	TABLES_IN_CELL, /* inside a table: a table is a text there, a file has its bytes with it */
+	TABLES_INLINE,  /* its cells stand in the record, which must hold them; a file is a text */
 	TABLES_APART,   /* `map` has it as a blob */
 };
 
@@ -26,8 +26,8 @@ struct encoder {
 /* Called with an object that has no form of its own; returns one that has. Owned here until
  * replaced. */
 void encode_set_hook(PyObject *hook);
-/* A table: an instance has `columns` (list of str) and `rows` (list of lists). Owned here. */
-void encode_set_table_type(PyObject *type);
+/* The package's classes of tables and of files. Owned here until replaced. */
+void encode_set_types(PyObject *table, PyObject *media);
 
 /* The same for values of traced calls; its hook says in short what an object is. */
 void encode_set_trace_hook(PyObject *hook);

@@ -3,6 +3,7 @@
  * one binary for every later version. */
 #include "client/python/native.h"
 
+#include "client/lib/state.h"
 #include "client/python/ending.h"
 #include "client/python/trace.h"
 #include "proto/base/mem.h"
@@ -33,15 +34,18 @@ static PyObject *status(int r)
 /* A map for one record: the run's own when it is free. */
 static struct wbx_map *take_map(struct run *self)
 {
-	if (self->map_in_use)
-		return wbx_map_new();
-	if (self->map == NULL)
-		self->map = wbx_map_new();
-	if (self->map != NULL) {
-		wbx_map_clear(self->map);
+	struct wbx_map *m = self->map_in_use ? wbx_map_new() : self->map;
+
+	if (m == NULL && !self->map_in_use)
+		m = self->map = wbx_map_new();
+	if (m == NULL)
+		return NULL;
+	if (m == self->map) {
+		wbx_map_clear(m);
 		self->map_in_use = true;
 	}
-	return self->map;
+	m->grow = self->run->grow;
+	return m;
 }
 
 static void give_map(struct run *self, struct wbx_map *m)
@@ -259,6 +263,23 @@ static PyObject *run_mark_preempting(PyObject *o, PyObject *args)
 	return status(wbx_mark_preempting(((struct run *)o)->run));
 }
 
+/* save(path, bytes, policy) */
+static PyObject *run_save(PyObject *o, PyObject *args)
+{
+	struct run *self = (struct run *)o;
+	const char *path;
+	const char *bytes;
+	const char *policy;
+	Py_ssize_t len;
+	int r;
+
+	if (!PyArg_ParseTuple(args, "sy#s", &path, &bytes, &len, &policy))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS /* a copy of megabytes */
+		r = wbx_save(self->run, path, bytes, (size_t)len, policy);
+	Py_END_ALLOW_THREADS return status(r);
+}
+
 static PyObject *run_finish(PyObject *o, PyObject *args)
 {
 	int code = 0;
@@ -407,6 +428,7 @@ static PyMethodDef run_methods[] = {
 	 "define(name, step_metric, step_sync, hidden, summary, goal, overwrite)"},
 	{"output", run_output, METH_VARARGS, "output(stream, bytes)"},
 	{"alert", run_alert, METH_VARARGS, "alert(title, text, level, wait_ms)"},
+	{"save", run_save, METH_VARARGS, "save(path, bytes, policy)"},
 	{"mark_preempting", run_mark_preempting, METH_NOARGS, "mark_preempting()"},
 	{"finish", run_finish, METH_VARARGS, "finish(exit_code, at_exit)"},
 	{"call_start", run_call_start, METH_VARARGS,
@@ -650,13 +672,14 @@ static PyType_Spec client_spec = {
 static PyObject *set_hooks(PyObject *module, PyObject *args)
 {
 	PyObject *hook;
-	PyObject *type;
+	PyObject *table;
+	PyObject *media;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OO", &hook, &type))
+	if (!PyArg_ParseTuple(args, "OO!O!", &hook, &PyType_Type, &table, &PyType_Type, &media))
 		return NULL;
 	encode_set_hook(hook);
-	encode_set_table_type(type);
+	encode_set_types(table, media);
 	Py_RETURN_NONE;
 }
 
@@ -697,7 +720,7 @@ static PyObject *finish_at_exit(PyObject *module, PyObject *args)
 static PyMethodDef module_methods[] = {
 	{"finish_at_exit", finish_at_exit, METH_VARARGS,
 	 "finish_at_exit(client, runs, told, timeout_ms, text_ms, forget, alone)"},
-	{"set_hooks", set_hooks, METH_VARARGS, "set_hooks(plain, table_type)"},
+	{"set_hooks", set_hooks, METH_VARARGS, "set_hooks(plain, table_type, media_type)"},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -296,7 +296,7 @@ def a_row_with_too_many_tables_costs_itself_and_nothing_else(box: Box) -> None:
     program = trainer(box, TABLE + """
     run = wbx.init(project="p", id="r")
     for i in range(3):
-        run.log({f"t{n}": table([i]) for n in range(129)})
+        run.log({f"t{n}": table([i * 1000 + n]) for n in range(129)})
         run.log({"n": i + 1, "t": table([i])})
     run.log({"n": 4} | {f"t{n}": table([n]) for n in range(128)})
     run.log({"n": 5, "t": table(["last"])})

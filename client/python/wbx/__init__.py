@@ -17,11 +17,14 @@ from typing import Any, Iterable
 from . import _console, _resume, _run
 from ._native import version as __version__
 from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, UsageError
+from ._media import Audio, BoundingBoxes2D, Classes, Html, Image, ImageMask, Plotly, Video
+from ._table import Table
 from ._trace import attributes, get_current_call, op, thread
-from ._values import Histogram, Table
+from ._values import Histogram
 
-__all__ = ["AlertLevel", "Config", "Error", "Histogram", "Metric", "Run", "Stopped", "Summary", "Table", "UsageError", "alert", "attach", "attributes", "config", "define_metric",
-           "finish", "flush", "get_current_call", "init", "log", "login", "mark_preempting", "op", "run", "summary", "thread"]
+__all__ = ["AlertLevel", "Audio", "BoundingBoxes2D", "Classes", "Config", "Error", "Histogram", "Html", "Image", "ImageMask", "Metric", "Plotly",
+           "Run", "Stopped", "Summary", "Table", "UsageError", "Video", "alert", "attach", "attributes", "config", "define_metric", "finish", "flush",
+           "get_current_call", "init", "log", "login", "mark_preempting", "op", "run", "summary", "thread"]
 
 run: Run | None = None
 config: Any = None

@@ -16,15 +16,15 @@ import time
 from typing import Any, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from . import _console, _native, _resume
-from ._values import Table, plain
+from . import _console, _media, _native, _resume, _table
+from ._values import plain
 
 RESUME_TIMEOUT_MS = 5000  # how long init(resume=...) waits for W&B, when the link is up
 WORD_TIMEOUT_MS = 300  # how long finish() waits for the daemon to say what W&B does not have yet
 LOGIN_TIMEOUT_MS = 10000
 FINISH_TIMEOUT_MS = 2000  # how long finish() waits for the daemon's disk; the network it never waits for
 
-_native.set_hooks(plain, Table)
+_native.set_hooks(plain, _table.Table, _media.Media)
 
 
 class Error(Exception):
@@ -47,6 +47,9 @@ def _say_once(text: str) -> None:
         _said.add(text)
         with _console.aside():
             print(f"wbx: {text}", file=sys.stderr)
+
+
+_table.tell = _say_once
 
 
 def _say(text: str) -> None:

@@ -1,43 +1,18 @@
-"""Values that are more than plain Python: tables, histograms, and what other libraries bring.
+"""Values that are more than plain Python: histograms, and what other libraries bring.
 
 Nothing here imports numpy, torch or pandas: their objects are recognised by what they can do.
 """
 from __future__ import annotations
 
+import datetime
 import sys
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable
+
+from . import _media
+from ._table import Table, is_frame
 
 HISTOGRAM_FROM = 32  # longer arrays are logged as histograms, as the wandb SDK does
 HISTOGRAM_BINS_MAX = 512
-
-
-class Table:
-    """Rows under column names, logged as a W&B table.
-
-    ``columns`` is a list of str, ``data`` a list of rows, each with one cell per column. Both may be read and
-    ``data`` may be appended to until the table is logged; a logged table is a copy.
-    """
-
-    def __init__(self, columns: Sequence[str] | None = None, data: Iterable[Sequence[Any]] | None = None):
-        rows = [list(row) for row in data] if data is not None else []
-        if columns is None:
-            columns = ["Input", "Output", "Expected"]
-        self.columns = [str(c) for c in columns]
-        for row in rows:
-            self._check(row)
-        self.data = rows
-
-    def _check(self, row: Sequence[Any]) -> None:
-        if len(row) != len(self.columns):
-            raise ValueError(f"a row of {len(row)} cells does not fit {len(self.columns)} columns: {self.columns}")
-
-    def add_data(self, *row: Any) -> None:
-        """Appends one row; ValueError when it has not one cell per column."""
-        self._check(row)
-        self.data.append(list(row))
-
-    def __repr__(self) -> str:
-        return f"<wbx.Table {len(self.data)} x {len(self.columns)}>"
 
 
 class Histogram:
@@ -112,18 +87,43 @@ def _array(value: Any) -> Any:
     return value.tolist()
 
 
+class _Time(str):
+    """A time as a text; a table's cell has the milliseconds, too."""
+
+    _wbx_ms: int
+
+
+def _time(value: Any) -> Any:
+    """datetimes and dates; those without a zone are UTC, as W&B's client takes them. NaT is None."""
+    if value != value:
+        return None
+    text = _Time(value.isoformat())
+    try:
+        moment = value if hasattr(value, "timestamp") else datetime.datetime(value.year, value.month, value.day)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.timezone.utc)
+        text._wbx_ms = int(moment.timestamp() * 1000)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return str(text)
+    return text
+
+
 def plain(value: Any) -> Any:
-    """What the native encoder asks for objects that it does not know; never raises for what the object is."""
+    """What the native encoder asks for objects that it does not know, and for lists of files; never raises for what the object is."""
+    if isinstance(value, (list, tuple)):
+        return _media.batch(value)
     if isinstance(value, Histogram):
         return value.to_json()
+    if (plot := _media.figure(value)) is not None:
+        return plot
     if _is_array(value):
         return _array(value)
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a pandas DataFrame
-        return Table(columns=[str(c) for c in value.columns], data=value.values.tolist())
-    if hasattr(value, "item"):  # numpy scalars that are neither index nor float
-        return value.item()
+    if is_frame(value):
+        return Table(dataframe=value)
     if hasattr(value, "isoformat"):
-        return value.isoformat()
+        return _time(value)
+    if hasattr(value, "item"):  # numpy scalars that are neither index nor float
+        return plain_item(value.item())
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if hasattr(value, "__dict__") and type(value).__name__ in ("Namespace", "SimpleNamespace"):
@@ -131,3 +131,8 @@ def plain(value: Any) -> Any:
     if hasattr(value, "items"):  # a mapping that is no dict
         return dict(value.items())
     return str(value)
+
+
+def plain_item(value: Any) -> Any:
+    """What numpy's item() gave."""
+    return _time(value) if hasattr(value, "isoformat") else value
