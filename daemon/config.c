@@ -78,6 +78,7 @@ static const struct option options[] = {
 	{"models.requests_per_s", AT(requests_per_s), TYPE_NUMBER, false, 0, 100000, "20", NULL},
 	{"models.bytes_per_s", AT(bytes_per_s), TYPE_BYTES, false, 0, INT64_MAX, "0", NULL},
 	{"models.body_max", AT(body_max), TYPE_BYTES, false, 1 << 16, 10 << 20, "10M", NULL},
+	{"weave.base_url", AT(weave_url), TYPE_URL, false, 0, 0, "", NULL},
 };
 enum {
 	OPTIONS = sizeof(options) / sizeof(options[0])
@@ -206,7 +207,8 @@ static const char *text_fault(const struct option *o, const char *value)
 		fits = fits && is_local(value);
 	else if (o->type == TYPE_URL)
 		fits = fits &&
-		       (strncmp(value, "https://", 8) == 0 || strncmp(value, "http://", 7) == 0);
+		       (strncmp(value, "https://", 8) == 0 || strncmp(value, "http://", 7) == 0 ||
+			(value[0] == '\0' && o->fallback[0] == '\0'));
 	if (fits)
 		return NULL;
 	(void)snprintf(what, sizeof(what), "must be %s", expected(o->type)); /* fits */

@@ -39,6 +39,7 @@ struct config {
 	int64_t store_stuck_ms;
 	/* [models] */
 	char base_url[CONFIG_TEXT_MAX];
+	char weave_url[CONFIG_TEXT_MAX]; /* "": as base_url has it */
 	char key_file[CONFIG_TEXT_MAX];
 	char ca_file[CONFIG_TEXT_MAX];
 	char proxy[CONFIG_TEXT_MAX];

@@ -169,6 +169,24 @@ static int read_config(const struct arguments *a, struct config *ret,
 	return r;
 }
 
+/* Where W&B's trace server is when nobody says it. */
+static void find_weave(const struct config *c, char ret[SENDER_TEXT_MAX])
+{
+	size_t len = strlen(c->base_url);
+
+	if (c->weave_url[0] != '\0') {
+		(void)snprintf(ret, SENDER_TEXT_MAX, "%s", c->weave_url); /* same size */
+		return;
+	}
+	while (len > 0 && c->base_url[len - 1] == '/')
+		len--;
+	if (strncmp(c->base_url, "https://api.wandb.ai", len) == 0)
+		(void)snprintf(ret, SENDER_TEXT_MAX, "https://trace.wandb.ai");
+	else
+		(void)snprintf(ret, SENDER_TEXT_MAX, "%.*s/traces", (int)len,
+			       c->base_url); /* of a URL of full length there is no host */
+}
+
 static struct sender_settings sender_settings(const struct config *c)
 {
 	struct sender_settings s = {
@@ -187,6 +205,7 @@ static struct sender_settings sender_settings(const struct config *c)
 
 	_Static_assert(sizeof(s.base_url) == sizeof(c->base_url), "texts fit");
 	memcpy(s.base_url, c->base_url, sizeof(s.base_url));
+	find_weave(c, s.weave_url);
 	memcpy(s.key_file, c->key_file, sizeof(s.key_file));
 	memcpy(s.ca_file, c->ca_file, sizeof(s.ca_file));
 	memcpy(s.proxy, c->proxy, sizeof(s.proxy));

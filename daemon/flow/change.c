@@ -128,6 +128,9 @@ void changes_add(struct changes *c, const struct change *change)
 		&new->artifact.file.ref,
 		&new->artifact.file.extra,
 		&new->artifact.file.birth,
+		&new->call.id,
+		&new->call.trace,
+		&new->call.parent,
 	};
 	for (size_t i = 0; i < array_len(borrowed); i++)
 		keep(c, borrowed[i]);

@@ -6,6 +6,7 @@
 #include "daemon/base/mailbox.h"
 #include "daemon/flow/artifact.h"
 #include "daemon/flow/run.h"
+#include "daemon/flow/trace.h"
 #include "daemon/flow/upload.h"
 #include "proto/base/buf.h"
 
@@ -71,6 +72,25 @@ enum change_kind {
 	CHANGE_DEAD_RETRY, /* number: id: its run sends it again */
 	CHANGE_LATE_DROP,  /* run */
 	CHANGE_PRUNE,      /* time_us: what is delivered and was stored before it goes now */
+	/* traces */
+	CHANGE_TRACE_CALL, /* run, lsn, time_us (of its commit), call, share: one record of a call */
+	CHANGE_TRACE_LOST, /* run, number (producer), lsn, time_us, loss, offset (when it ended): its
+			       open calls have ended */
+	CHANGE_TRACE_ITEM,  /* run, lsn, text (a call's id, or empty), share */
+	CHANGE_TRACE_STATE, /* run, lsn (of the metrics looked through), text: the state of steps */
+	CHANGE_TRACE_STEP,  /* run, number (mode), time_us, step */
+	CHANGE_TRACE_OP,    /* run, text (name), text2 (digest), lsn */
+	CHANGE_TRACE_OP_SENT, /* run, text (name), text2 (digest): it is planned, or known there */
+	CHANGE_TRACE_LINE,    /* run, line_kind, text, text2 (trace), text3 (call), share, loss: a
+			       line; its call is planned */
+	CHANGE_TRACE_BELOW,   /* run, text (call), number (well), offset (errors), text2 (usage) */
+	CHANGE_TRACE_DUE,     /* run, text (trace), time_us, number (1: it is a long one) */
+	CHANGE_TRACE_ITEM_DONE, /* run, lsn: it is planned */
+	CHANGE_TRACE_DONE, /* run, number (id of a line), time_us, bytes: this line and those before it
+			       are confirmed; bytes were sent */
+	CHANGE_TRACE_REFUSED, /* run, number (id of a line): it is a dead letter */
+	CHANGE_TRACE_DROP,    /* run, text (call): it cannot be sent */
+	CHANGE_TRACE_PARK,    /* run, text: why; empty: parked no more */
 };
 
 enum {
@@ -137,6 +157,10 @@ struct change {
 	int64_t time_us;
 	int64_t number;
 	enum side_file file;
+	enum trace_line_kind line_kind;
+	enum call_loss loss;
+	struct call_fact call;
+	struct trace_share share;
 	int64_t requests_per_s;
 	int64_t bytes_per_s;
 	int64_t records;
@@ -155,7 +179,8 @@ struct change {
 
 struct changes {
 	struct mail mail;
-	void *owner; /* the poster's own */
+	void *owner;    /* the poster's own */
+	bool of_traces; /* and what it is: the sender's own word */
 	struct mailbox *reply_to;
 	struct change *items;
 	size_t count;

@@ -6,6 +6,7 @@
 
 #include "daemon/flow/artifact.h"
 #include "daemon/flow/run.h"
+#include "daemon/flow/trace.h"
 #include "daemon/flow/upload.h"
 #include "proto/limits.h"
 #include "proto/mp.h"
@@ -163,6 +164,41 @@ int reader_side_lines(struct reader *r, int64_t run, enum side_file file, int64_
 		      reader_on_side_line on_line, void *arg);
 /* The state of their planner, appended to ret. -ENOENT: none yet. */
 int reader_side(struct reader *r, int64_t run, struct buf *ret);
+
+/* --- traces --- */
+/* How the traces of a run are; the state of its steps is appended. All 0 when there are none. */
+int reader_trace_run(struct reader *r, int64_t run, struct trace_run_info *ret,
+		     struct buf *ret_state);
+/* Traces that are due before this time, a page of them, the longest due first. */
+typedef int (*reader_on_trace)(void *arg, const struct trace_row *trace);
+int reader_due_traces(struct reader *r, int64_t run, int64_t before_us, reader_on_trace on_trace,
+		      void *arg);
+/* Calls of a trace that are collected and not planned, by id downwards from this one ("~": from the
+ * last): a page. */
+typedef int (*reader_on_call)(void *arg, const struct call_row *call);
+int reader_calls(struct reader *r, int64_t run, const char *trace, const char *before,
+		 reader_on_call on_call, void *arg);
+/* Ends that came before this time and whose start did not. */
+int reader_stray_ends(struct reader *r, int64_t run, int64_t before_us, reader_on_call on_call,
+		      void *arg);
+/* Lines behind this one, until the callback ends it or READER_PAGE are read. */
+typedef int (*reader_on_trace_line)(void *arg, const struct trace_line *line);
+int reader_trace_lines(struct reader *r, int64_t run, int64_t after, reader_on_trace_line on_line,
+		       void *arg);
+/* Items behind this record that may go: a feedback when its call is not waiting any more. */
+typedef int (*reader_on_trace_item)(void *arg, const struct trace_item *item);
+int reader_trace_items(struct reader *r, int64_t run, int64_t after, reader_on_trace_item on_item,
+		       void *arg);
+/* Ops that were not posted yet. */
+typedef int (*reader_on_op)(void *arg, const struct op_row *op);
+int reader_ops(struct reader *r, int64_t run, reader_on_op on_op, void *arg);
+/* 1: it was posted for another run of the same project there; 0; -errno. */
+int reader_op_is_posted(struct reader *r, int64_t run, struct span name, struct span digest);
+/* The step that was logged last before this time, of this mode. -ENOENT. */
+int reader_step_before(struct reader *r, int64_t run, int64_t mode, int64_t time_us, int64_t *ret);
+/* Bytes of requests that W&B took between these days (since 1970), of one run or (0) of all. */
+int reader_trace_bytes(struct reader *r, int64_t run, int64_t first_day, int64_t last_day,
+		       int64_t *ret);
 
 /* --- blobs --- */
 /* Size of the blob with this digest. -ENOENT. */

@@ -53,7 +53,8 @@ struct http_request {
 	const char *url;
 	const char *user;      /* NULL: none; borrowed until http_start() returns */
 	const char *password;  /* never leaves this and curl */
-	struct buf body;       /* of a POST of JSON; taken */
+	struct buf body;       /* of a POST; taken */
+	const char *type;      /* "Content-Type: ..." of a POST, static; NULL: of JSON */
 	struct source *source; /* a PUT of these bytes, in place of the body; taken. NULL: a POST */
 	const struct span *headers; /* of a PUT: "Name:value"; borrowed as the user is */
 	size_t header_count;

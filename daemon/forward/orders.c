@@ -4,6 +4,7 @@
 #include "daemon/base/log.h"
 #include "daemon/forward/ask.h"
 #include "daemon/forward/models/side.h"
+#include "daemon/forward/traces.h"
 #include "daemon/forward/upload.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
@@ -58,17 +59,39 @@ static int64_t each_run(const struct order_context *c, const struct order *o,
 	return count;
 }
 
+/* The same for runs that have traces to send, whether they are open or done. */
+static int64_t each_trace(const struct order_context *c, const struct order *o,
+			  void (*act)(struct weave_run *run))
+{
+	struct run_info *info = mem_alloc(sizeof(*info));
+	int64_t count = 0;
+
+	for (size_t i = 0; info != NULL && i < c->traces->count; i++) {
+		if (reader_run(c->reader, weave_run_id(c->traces->runs[i]), info) < 0 ||
+		    !is_meant(o, info))
+			continue;
+		act(c->traces->runs[i]);
+		count++;
+	}
+	(void)mem_free(info);
+	return count;
+}
+
 static void flush(const struct order_context *c, struct order *o)
 {
+	int64_t traces = each_trace(c, o, weave_run_flush);
+
 	o->count = each_run(c, o, models_run_flush);
+	if (o->count == 0)
+		o->count = traces;
 	give_back(o, 0);
 }
 
 /* Of the sinks that are the asker's business: the site's wait for whoever steers all. */
-static void end_waits(const struct order_context *c, const struct order *o)
+static void end_waits_of(const struct sinks *sinks, const struct order *o)
 {
-	for (size_t i = 0; i < c->sinks->count; i++) {
-		struct sink *sink = c->sinks->list[i];
+	for (size_t i = 0; i < sinks->count; i++) {
+		struct sink *sink = sinks->list[i];
 
 		if (o->is_admin || sink->uid == (int64_t)o->uid)
 			sink_retry(sink, clock_mono_ms());
@@ -77,14 +100,23 @@ static void end_waits(const struct order_context *c, const struct order *o)
 
 static void retry(const struct order_context *c, struct order *o)
 {
-	if (o->sink == SINK_ARTIFACTS || o->sink == SINK_WEAVE) {
+	int64_t traces = 0;
+
+	if (o->sink == SINK_ARTIFACTS) {
 		say(o, "this version keeps what belongs to that sink and does not send it");
 		give_back(o, -EINVAL);
 		return;
 	}
-	if (!o->has_run)
-		end_waits(c, o);
-	o->count = each_run(c, o, models_run_retry);
+	if (!o->has_run && o->sink != SINK_WEAVE)
+		end_waits_of(c->sinks, o);
+	if (!o->has_run && o->sink != SINK_MODELS)
+		end_waits_of(&c->traces->sinks, o);
+	if (o->sink != SINK_MODELS)
+		traces = each_trace(c, o, weave_run_retry);
+	if (o->sink != SINK_WEAVE)
+		o->count = each_run(c, o, models_run_retry);
+	if (o->count == 0)
+		o->count = traces;
 	if (o->has_run && o->count == 0) {
 		say(o, "no run of that name is open: it is done, or was never here");
 		give_back(o, -ENOENT);
@@ -104,6 +136,10 @@ static void take_wishes(const struct order_context *c, struct order *o)
 		r = reader_sink(c->reader, sink_name(SINK_ARTIFACTS), &info);
 	if (r == 0)
 		upload_pause(&c->sinks->pool, info.paused_until_us, clock_mono_ms());
+	if (r == 0)
+		r = reader_sink(c->reader, sink_name(SINK_WEAVE), &info);
+	if (r == 0)
+		sinks_steer(&c->traces->sinks, &info, clock_mono_ms());
 	o->count = 1;
 	give_back(o, r);
 }

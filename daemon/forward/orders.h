@@ -6,6 +6,7 @@
 #include "daemon/forward/models/run.h"
 
 struct asks;
+struct traces;
 
 struct order_context {
 	struct reader *reader; /* NULL: the store cannot be read now */
@@ -15,6 +16,7 @@ struct order_context {
 	struct mailbox *replies;
 	struct models_run **runs; /* by number, rising */
 	size_t run_count;
+	struct traces *traces;
 	struct asks *asks;
 };
 

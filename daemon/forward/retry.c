@@ -88,7 +88,8 @@ static enum rule rule_of(const struct retry_facts *f, enum retry_blame *ret_blam
 		*ret_blame = rules[i].blame;
 		switch (f->endpoint) {
 		case ENDPOINT_GRAPHQL:
-		case ENDPOINT_UPSERT: return rules[i].graphql;
+		case ENDPOINT_UPSERT:
+		case ENDPOINT_WEAVE: return rules[i].graphql;
 		case ENDPOINT_STREAM: return rules[i].stream;
 		case ENDPOINT_STORAGE: return rules[i].storage;
 		}

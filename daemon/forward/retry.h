@@ -12,6 +12,7 @@ enum endpoint {
 	ENDPOINT_UPSERT,  /* creating or changing a run */
 	ENDPOINT_STREAM,  /* file_stream */
 	ENDPOINT_STORAGE, /* a signed URL */
+	ENDPOINT_WEAVE,   /* the trace server */
 };
 
 /* How the transfer itself ended. */

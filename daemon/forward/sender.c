@@ -9,6 +9,7 @@
 #include "daemon/forward/models/artifacts.h"
 #include "daemon/forward/models/run.h"
 #include "daemon/forward/orders.h"
+#include "daemon/forward/traces.h"
 #include "daemon/forward/turns.h"
 #include "daemon/forward/upload.h"
 #include "proto/base/clock.h"
@@ -25,6 +26,7 @@ enum {
 	LOOK_MS = 50,      /* between looks for new records, while they come */
 	BACKLOG_MS = 2000, /* between counts of everything that waits */
 	READER_RETRY_MS = 1000,
+	WEAVE_BODY_MAX = 8 << 20,
 	RUNS_LOADED_MAX = 96, /* runs with their state in memory; the others take turns */
 	ROUND_MS = 20,        /* of work on runs, before mails and answers are looked at again */
 };
@@ -38,6 +40,7 @@ struct sender {
 	struct reader *reader;
 	struct http *http;
 	struct sinks sinks;
+	struct traces traces;
 	struct run_host host;
 	struct artifacts artifacts;
 	struct asks asks;         /* of operators, under way */
@@ -213,6 +216,7 @@ static void on_gate_open(void *arg)
 
 	wake_runs(s);
 	artifacts_wake(&s->artifacts);
+	traces_wake(&s->traces);
 }
 
 static void on_asked(void *arg, struct sink *sink)
@@ -237,13 +241,15 @@ static void open_reader(struct sender *s, uint64_t now_ms)
 			 "errno=%d the store cannot be read; nothing is sent until it can", -r);
 		return;
 	}
-	s->host.reader = s->reader;
+	s->host.reader = s->traces.host.reader = s->reader;
 	s->artifacts.host.reader = s->reader;
 	s->next_look_ms = 0;
 	if (reader_sink(s->reader, sink_name(SINK_MODELS), &info) == 0)
 		sinks_steer(&s->sinks, &info, now_ms);
 	if (reader_sink(s->reader, sink_name(SINK_ARTIFACTS), &info) == 0)
 		upload_pause(&s->sinks.pool, info.paused_until_us, now_ms);
+	if (reader_sink(s->reader, sink_name(SINK_WEAVE), &info) == 0)
+		sinks_steer(&s->traces.sinks, &info, now_ms);
 }
 
 /* Which runs there are, and that those we know may have more. */
@@ -259,19 +265,24 @@ static uint64_t look(struct sender *s, uint64_t now_ms)
 		return s->next_look_ms;
 	(void)reader_open_runs(s->reader, on_open_run, s); /* the next look tries again */
 	artifacts_look(&s->artifacts);
-	for (size_t i = 0; i < s->run_count; i++)
+	for (size_t i = 0; i < s->run_count; i++) {
 		models_run_look(s->runs[i]);
+		traces_offer(&s->traces, models_run_id(s->runs[i]),
+			     models_run_user(s->runs[i])->uid);
+	}
+	traces_look(&s->traces);
 	return now_ms;
 }
 
-struct usage {
+struct backlog {
+	struct traces *traces;
 	struct user_usage *users;
 	size_t count;
 	size_t cap;
 	uint64_t waiting; /* records and files */
 };
 
-static struct user_usage *usage_of(struct usage *u, uint32_t uid)
+static struct user_usage *usage_of(struct backlog *u, uint32_t uid)
 {
 	for (size_t i = u->count; i > 0; i--) { /* mostly the one before */
 		if (u->users[i - 1].uid == uid)
@@ -290,12 +301,14 @@ static uint64_t above_zero(int64_t n)
 
 static int on_waiting(void *arg, const struct stream_info *stream)
 {
-	struct usage *u = arg;
+	struct backlog *u = arg;
 	struct user_usage *user = usage_of(u, stream->uid);
 
 	if (user == NULL)
 		return -ENOMEM;
 	u->waiting += above_zero(stream->waiting) + above_zero(stream->waiting_blobs);
+	if (stream_class(stream->stream) == CLASS_TRACES)
+		traces_offer(u->traces, stream_run(stream->stream), stream->uid);
 	user->bytes += above_zero(stream->waiting_bytes) + above_zero(stream->waiting_blob_bytes);
 	return 0;
 }
@@ -304,7 +317,7 @@ static int on_waiting(void *arg, const struct stream_info *stream)
  * of the disk may be limited). */
 static uint64_t count_backlog(struct sender *s, uint64_t now_ms)
 {
-	struct usage u = {.count = 0};
+	struct backlog u = {.traces = &s->traces};
 
 	if (now_ms < s->next_count_ms)
 		return s->next_count_ms;
@@ -330,7 +343,7 @@ static void take_settings(struct sender *s)
 		.connect_timeout_ms = c->connect_timeout_ms,
 		.stall_timeout_ms = c->stall_timeout_ms,
 	};
-	const struct sinks_settings sinks = {
+	struct sinks_settings sinks = {
 		.each = {.base_url = c->base_url,
 			 .key_file = c->key_file,
 			 .keys_dir = s->keys_dir,
@@ -349,6 +362,11 @@ static void take_settings(struct sender *s)
 	s->host.merge_max_us = c->merge_max_us;
 	s->host.self_report_ms = c->self_report_ms;
 	sinks_set(&s->sinks, &sinks, clock_mono_ms());
+	/* the key is the same, and the API host knows whose it is */
+	sinks.each.body_max = WEAVE_BODY_MAX;
+	s->traces.host.base_url = c->weave_url;
+	s->traces.host.is_old = false;
+	sinks_set(&s->traces.sinks, &sinks, clock_mono_ms());
 }
 
 int sender_reload(struct sender *s, const struct sender_settings *settings)
@@ -395,6 +413,7 @@ static void take_order(struct sender *s, struct order *o)
 		.replies = &s->box,
 		.runs = s->runs,
 		.run_count = s->run_count,
+		.traces = &s->traces,
 		.asks = &s->asks,
 	};
 
@@ -408,6 +427,7 @@ static void flush_runs(struct sender *s)
 {
 	for (size_t i = 0; i < s->run_count; i++)
 		models_run_flush(s->runs[i]);
+	traces_look(&s->traces);
 }
 
 static struct models_run *find_run(const struct sender *s, int64_t id)
@@ -443,7 +463,9 @@ static void take_mails(struct sender *s)
 		switch (mail->type) {
 		case MAIL_CHANGES:
 			list = container_of(mail, struct changes, mail);
-			if (list->owner != NULL) {
+			if (list->of_traces) {
+				weave_run_on_changes(list->owner, list);
+			} else if (list->owner != NULL) {
 				models_run_on_changes(list->owner, list);
 			} else {
 				order_is_stored(list);
@@ -486,6 +508,7 @@ static void sender_main(void *arg)
 		next_ms = earlier(next_ms, look(s, now_ms));
 		next_ms = earlier(next_ms, turn_runs(s, now_ms));
 		next_ms = earlier(next_ms, artifacts_turn(&s->artifacts, now_ms));
+		next_ms = earlier(next_ms, traces_turn(&s->traces, now_ms));
 		next_ms = earlier(next_ms, count_backlog(s, now_ms));
 		next_ms = earlier(next_ms, upload_turn(&s->sinks.pool, now_ms));
 		if (s->reader == NULL)
@@ -524,15 +547,12 @@ struct mailbox *sender_box(struct sender *s)
 
 static int show_other_sinks(struct sender *s)
 {
-	const struct sink_board stored_only = {.mood = MOOD_STORED_ONLY, .in_use = true};
 	struct stats *stats = s->neighbours.stats;
 	struct sink_stats *artifacts = stats_add_sink(stats, SINK_ARTIFACTS, SINK_SITE);
-	struct sink_stats *weave = stats_add_sink(stats, SINK_WEAVE, SINK_SITE);
 
-	if (artifacts == NULL || weave == NULL)
+	if (artifacts == NULL)
 		return -ENOMEM;
 	upload_show(&s->sinks.pool, artifacts);
-	stats_set_sink(stats, weave, &stored_only);
 	return 0;
 }
 
@@ -545,11 +565,16 @@ static int init_sinks(struct sender *s)
 		.on_asked = on_asked,
 		.arg = s,
 	};
+	const struct weave_host traces = {.store = s->neighbours.store_changes, .replies = &s->box};
 	int n = snprintf(s->keys_dir, sizeof(s->keys_dir), "%s/keys", s->neighbours.store_dir);
 	int r = n < 0 || (size_t)n >= sizeof(s->keys_dir) ? -ENAMETOOLONG : 0;
 
 	if (r == 0)
-		r = sinks_init(&s->sinks, &pool);
+		r = sinks_init(&s->sinks, SINK_MODELS, &pool);
+	if (r == 0)
+		r = traces_init(&s->traces, &traces, &pool);
+	s->sinks.also = &s->traces.sinks;
+	s->traces.sinks.pool.bytes_of_all = &s->sinks.pool.bytes;
 	return r == 0 ? show_other_sinks(s) : r;
 }
 
@@ -586,6 +611,7 @@ int sender_start(struct sender **ret, const struct sender_settings *settings,
 	if (r < 0) {
 		s->http = http_free(s->http);
 		sinks_done(&s->sinks);
+		traces_done(&s->traces);
 		(void)mem_free(s);
 		return r;
 	}
@@ -636,6 +662,7 @@ struct sender *sender_free(struct sender *s)
 	artifacts_done(&s->artifacts);
 	asks_end(&s->asks);
 	sinks_done(&s->sinks);
+	traces_done(&s->traces);
 	mailbox_done(&s->box);
 	(void)mem_free(s->fresh);
 	(void)pthread_mutex_destroy(&s->lock); /* nobody holds it */

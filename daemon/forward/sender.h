@@ -18,7 +18,8 @@ enum {
 /* Copied. */
 struct sender_settings {
 	char base_url[SENDER_TEXT_MAX];
-	char key_file[SENDER_TEXT_MAX]; /* "": none */
+	char weave_url[SENDER_TEXT_MAX]; /* of the trace server */
+	char key_file[SENDER_TEXT_MAX];  /* "": none */
 	char ca_file[SENDER_TEXT_MAX];
 	char proxy[SENDER_TEXT_MAX];
 	uint64_t interval_ms;

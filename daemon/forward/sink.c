@@ -163,8 +163,13 @@ static void known(struct sink *s, const struct wire_user *user, uint64_t now_ms)
 {
 	(void)snprintf(s->board.user, sizeof(s->board.user), "%s", user->name); /* same size */
 	(void)snprintf(s->entity, sizeof(s->entity), "%s", user->entity);
-	s->board.last_ok_ms = now_ms;
-	sink_show(s, MOOD_OK, now_ms);
+	/* the API host says whose the key is; how the trace server is, its own answers say */
+	if (s->id == SINK_MODELS)
+		s->board.last_ok_ms = now_ms;
+	if (s->id == SINK_MODELS || s->board.mood == MOOD_OK)
+		sink_show(s, MOOD_OK, now_ms);
+	else if (s->board.mood == MOOD_REFUSED_KEY || s->board.mood == MOOD_NO_KEY)
+		sink_show(s, MOOD_UNTRIED, now_ms);
 	sink_move(s, GATE_OPEN, now_ms);
 }
 

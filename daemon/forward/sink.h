@@ -48,12 +48,14 @@ typedef void (*sink_on_answer)(void *arg, struct sink *sink, const struct http_a
 struct sink_pool {
 	struct http *http;
 	struct stats *stats;
-	struct limit bytes;    /* of bodies; of all keys */
-	size_t body_bytes;     /* in flight */
-	size_t users;          /* that have runs: of several, none may use everything */
-	bool is_crowded;       /* somebody had to wait for room */
-	unsigned uploads;      /* in flight, of all sinks ... */
-	unsigned bulks[LANES]; /* ... and those of them that are bulk */
+	struct limit bytes;         /* of bodies; of all keys */
+	struct limit *bytes_of_all; /* in its place; NULL: it is for all there is */
+	size_t bodies_max;          /* bytes of all bodies in flight; 0: SINK_BODIES_MAX */
+	size_t body_bytes;          /* in flight */
+	size_t users;               /* that have runs: of several, none may use everything */
+	bool is_crowded;            /* somebody had to wait for room */
+	unsigned uploads;           /* in flight, of all sinks ... */
+	unsigned bulks[LANES];      /* ... and those of them that are bulk */
 	double upload_rate; /* bytes per s that uploads went at lately, together; 0: not measured */
 	struct sink_stats *uploads_shown; /* how the way to the storage is; NULL: nobody looks */
 	struct sink_board uploads_board;
@@ -144,6 +146,15 @@ void sink_cancel(struct sink *s);
 /* Sends after sink_admit() said yes. body is taken. 0, or -ENOMEM: no answer will come. */
 int sink_post(struct sink *s, uint32_t uid, const char *url, struct buf *body,
 	      sink_on_answer on_answer, void *arg);
+/* The same of a body that is no JSON (type: "Content-Type: ...", static; NULL: JSON), in a lane. */
+struct sink_body {
+	const char *url;
+	const char *type;
+	struct buf *body; /* taken */
+	enum lane lane;
+};
+int sink_post_body(struct sink *s, uint32_t uid, const struct sink_body *body,
+		   sink_on_answer on_answer, void *arg);
 /* Judges an answer: fills what it says into facts, notes what it says about the way. */
 struct retry_verdict sink_judge(struct sink *s, const struct http_answer *answer,
 				struct retry_facts *facts, uint64_t now_ms);

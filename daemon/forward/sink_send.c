@@ -20,9 +20,9 @@ static bool has_room(const struct sink *s, uint32_t uid, size_t *ret_bytes)
 {
 	bool has_others = s->pool->users > 1;
 	unsigned places = has_others ? SINK_SLOTS - SINK_SLOTS / 4 : SINK_SLOTS;
-	size_t bytes = has_others ? SINK_BODIES_MAX - SINK_BODIES_MAX / 4 : SINK_BODIES_MAX;
-	size_t room =
-		s->pool->body_bytes < SINK_BODIES_MAX ? SINK_BODIES_MAX - s->pool->body_bytes : 0;
+	size_t most = s->pool->bodies_max != 0 ? s->pool->bodies_max : SINK_BODIES_MAX;
+	size_t bytes = has_others ? most - most / 4 : most;
+	size_t room = s->pool->body_bytes < most ? most - s->pool->body_bytes : 0;
 
 	for (size_t i = 0; i < array_len(s->posts); i++) {
 		const struct sink_post *p = &s->posts[i];
@@ -120,13 +120,24 @@ void sink_cancel(struct sink *s)
 int sink_post(struct sink *s, uint32_t uid, const char *url, struct buf *body,
 	      sink_on_answer on_answer, void *arg)
 {
+	const struct sink_body json = {.url = url, .body = body, .lane = LANE_METRICS};
+
+	return sink_post_body(s, uid, &json, on_answer, arg);
+}
+
+int sink_post_body(struct sink *s, uint32_t uid, const struct sink_body *b,
+		   sink_on_answer on_answer, void *arg)
+{
+	struct buf *body = b->body;
 	struct sink_post *p = free_post(s);
 	struct http_request q = {
-		.url = url,
+		.url = b->url,
+		.type = b->type,
 		.user = "api",
 		.password = s->key.text,
 		.body = *body,
-		.limit = &s->pool->bytes,
+		.lane = b->lane,
+		.limit = s->pool->bytes_of_all != NULL ? s->pool->bytes_of_all : &s->pool->bytes,
 		.owner = uid,
 		.on_answer = on_post_answer,
 		.arg = p,

@@ -68,8 +68,7 @@ static struct sink *add_sink(struct sinks *s, int64_t uid, uint64_t now_ms)
 	struct sink *sink;
 
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): of pointers */
-	sink = mem_room(s->list, s->count, s->cap) < 0 ? NULL
-						       : sink_new(SINK_MODELS, uid, &s->pool);
+	sink = mem_room(s->list, s->count, s->cap) < 0 ? NULL : sink_new(s->id, uid, &s->pool);
 	if (sink == NULL)
 		return NULL;
 	s->list[s->count++] = sink;
@@ -174,6 +173,8 @@ void sinks_look(struct sinks *s, uint32_t uid, uint64_t now_ms)
 	struct sink *sink = sinks_of(s, uid, now_ms);
 	struct sink *own = find_sink(s, uid);
 
+	if (s->also != NULL)
+		sinks_look(s->also, uid, now_ms);
 	if (own != NULL)
 		sink_look(own, now_ms);
 	if (user == NULL)
@@ -237,9 +238,10 @@ void sinks_steer(struct sinks *s, const struct sink_info *wishes, uint64_t now_m
 		sink_pause(s->list[i], wishes->paused_until_us, now_ms);
 }
 
-int sinks_init(struct sinks *s, const struct sink_pool *pool)
+int sinks_init(struct sinks *s, enum sink_id id, const struct sink_pool *pool)
 {
-	*s = (struct sinks){.pool = *pool, .wishes = {.requests_per_s = -1, .bytes_per_s = -1}};
+	*s = (struct sinks){
+		.id = id, .pool = *pool, .wishes = {.requests_per_s = -1, .bytes_per_s = -1}};
 	return add_sink(s, SINK_SITE, 0) == NULL ? -ENOMEM : 0;
 }
 

@@ -19,6 +19,7 @@ struct user {
 };
 
 struct sinks {
+	enum sink_id id;
 	struct sink_pool pool;
 	struct sink_settings settings;
 	const struct user_rules *rules;
@@ -30,10 +31,11 @@ struct sinks {
 	struct sink **list; /* the site's first */
 	size_t count;
 	size_t cap;
+	struct sinks *also; /* of another service under the same keys: looks for them, too; NULL */
 };
 
 /* pool: http, stats, and the callbacks. 0, or -ENOMEM. */
-int sinks_init(struct sinks *s, const struct sink_pool *pool);
+int sinks_init(struct sinks *s, enum sink_id id, const struct sink_pool *pool);
 /* After http, so that nothing is in flight. Not while anybody waits for a check. */
 void sinks_done(struct sinks *s);
 

@@ -42,7 +42,7 @@ static struct shown_sink *add_sink(struct sums *s, enum sink_id id, int64_t uid)
 		return NULL;
 	sink = &s->sinks[s->count++];
 	*sink = (struct shown_sink){.id = id, .uid = uid};
-	sink->board.mood = id == SINK_WEAVE ? MOOD_STORED_ONLY : MOOD_UNTRIED;
+	sink->board.mood = MOOD_UNTRIED;
 	return sink;
 }
 
@@ -59,6 +59,10 @@ static void on_sink(void *arg, const struct sink_stats *stats)
 	if (sink == NULL)
 		return;
 	sink->board = stats->board;
+	/* it has the key of models, which says what is wrong with it */
+	if (stats->id == SINK_WEAVE &&
+	    (stats->board.mood == MOOD_NO_KEY || stats->board.mood == MOOD_REFUSED_KEY))
+		sink->board.mood = MOOD_UNTRIED;
 	sink->sent_per_s = rate_per_s(&stats->sent, s->now_ms);
 	sink->sent_bytes_per_s = rate_per_s(&stats->bytes, s->now_ms);
 	sink->retries_per_s = rate_per_s(&stats->retries, s->now_ms);

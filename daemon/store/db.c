@@ -12,6 +12,7 @@
 
 enum {
 	SCHEMA_VERSION = 3,
+	MIGRATION_TEXTS = 3, /* of one step, at most: a compiler takes texts of 4095 bytes */
 	APPLICATION_ID =
 		0x77627830, /* "wbx0" in the file's header, so that file(1) and we know it */
 	BUSY_TIMEOUT_MS = 5000,
@@ -107,51 +108,94 @@ static int check_identity(struct db *d, const char *dir, int64_t *ret_version,
 	return 0;
 }
 
-/* Version n's step is migrations[n - 1] and leads to n + 1: quick, whatever the store holds. */
-static const char *const migrations[SCHEMA_VERSION - 1] = {
-	"CREATE TABLE waypoint (run INTEGER NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT "
-	"NULL, next_step INTEGER NOT NULL, resteps INTEGER, resteps_to INTEGER, state BLOB NOT "
-	"NULL, PRIMARY KEY (run, lsn, time_us));"
-	/* output, system metrics and alerts are sent; those of runs that are done, too */
-	"CREATE TABLE side_line (run INTEGER NOT NULL, file INTEGER NOT NULL, line INTEGER NOT "
-	"NULL, text TEXT NOT NULL, PRIMARY KEY (run, file, line)) WITHOUT ROWID;"
-	"CREATE TABLE side (run INTEGER PRIMARY KEY, state BLOB NOT NULL);"
-	"ALTER TABLE run ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;"
-	"CREATE INDEX run_name ON run (name);"
-	"UPDATE run SET reopened = 1 WHERE state = 4 AND EXISTS "
-	"(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);"
-	"CREATE TABLE token (run INTEGER PRIMARY KEY, sha256 BLOB NOT NULL);"
-	"CREATE INDEX token_sha256 ON token (sha256);"
-	"ALTER TABLE sink ADD COLUMN requests_per_s INTEGER; ALTER TABLE sink ADD COLUMN "
-	"bytes_per_s "
-	"INTEGER",
-	/* artifacts are sent */
-	"CREATE TABLE artifact (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, mark "
-	"TEXT NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT NULL, state INTEGER NOT NULL, "
-	"type TEXT NOT NULL, name TEXT NOT NULL, about BLOB NOT NULL, client_id TEXT NOT NULL, "
-	"sequence_client_id TEXT NOT NULL, digest TEXT NOT NULL DEFAULT '', server_id TEXT NOT "
-	"NULL DEFAULT '', base_id TEXT NOT NULL DEFAULT '', manifest_id TEXT NOT NULL DEFAULT '', "
-	"expected INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL, blobs "
-	"INTEGER NOT NULL, blob_bytes INTEGER NOT NULL, UNIQUE (run, mark));"
-	"CREATE INDEX artifact_name ON artifact (name, id);"
-	"CREATE TABLE artifact_file (artifact INTEGER NOT NULL, path TEXT NOT NULL, blob INTEGER "
-	"NOT NULL, form INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL, digest "
-	"TEXT NOT NULL, ref TEXT "
-	"NOT NULL, extra TEXT NOT NULL, birth TEXT NOT NULL, PRIMARY KEY (artifact, path)) "
-	"WITHOUT ROWID;"
-	"CREATE TABLE collection (uid INTEGER NOT NULL, entity TEXT NOT NULL, project TEXT NOT "
-	"NULL, name TEXT NOT NULL, newest INTEGER NOT NULL, PRIMARY KEY (uid, entity, project, "
-	"name)) WITHOUT ROWID;"
-	/* files of runs are sent; those that are planned wait as uploads, no longer as blobs */
-	"ALTER TABLE upload ADD COLUMN state INTEGER NOT NULL DEFAULT 0;"
-	"ALTER TABLE upload ADD COLUMN nth INTEGER NOT NULL DEFAULT 0;"
-	"ALTER TABLE upload ADD COLUMN dead INTEGER;"
-	"CREATE TABLE sent_file (run INTEGER NOT NULL, key TEXT NOT NULL, blob BLOB NOT NULL, path "
-	"TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL, client_id TEXT NOT NULL, "
-	"sequence_client_id TEXT NOT NULL, PRIMARY KEY (run, key, blob)) WITHOUT ROWID;"
-	"UPDATE cursor SET (blobs, blob_bytes) = (SELECT cursor.blobs + count(*), "
-	"cursor.blob_bytes + coalesce(sum(b.size), 0) FROM upload u JOIN blob b ON b.id = u.blob "
-	"WHERE u.run * 4 = cursor.stream);",
+/* Version n's step is the texts of migrations[n - 1] and leads to n + 1: quick, whatever the store holds. */
+static const char *const migrations[SCHEMA_VERSION - 1][MIGRATION_TEXTS] = {
+	{"CREATE TABLE waypoint (run INTEGER NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT "
+	 "NULL, next_step INTEGER NOT NULL, resteps INTEGER, resteps_to INTEGER, state BLOB NOT "
+	 "NULL, PRIMARY KEY (run, lsn, time_us));"
+	 /* output, system metrics and alerts are sent; those of runs that are done, too */
+	 "CREATE TABLE side_line (run INTEGER NOT NULL, file INTEGER NOT NULL, line INTEGER NOT "
+	 "NULL, text TEXT NOT NULL, PRIMARY KEY (run, file, line)) WITHOUT ROWID;"
+	 "CREATE TABLE side (run INTEGER PRIMARY KEY, state BLOB NOT NULL);"
+	 "ALTER TABLE run ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;"
+	 "CREATE INDEX run_name ON run (name);"
+	 "UPDATE run SET reopened = 1 WHERE state = 4 AND EXISTS "
+	 "(SELECT 1 FROM extent e WHERE e.stream = run.id * 4 + 3);"
+	 "CREATE TABLE token (run INTEGER PRIMARY KEY, sha256 BLOB NOT NULL);"
+	 "CREATE INDEX token_sha256 ON token (sha256);"
+	 "ALTER TABLE sink ADD COLUMN requests_per_s INTEGER; ALTER TABLE sink ADD COLUMN "
+	 "bytes_per_s "
+	 "INTEGER"},
+	{/* artifacts are sent */
+	 "CREATE TABLE artifact (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, mark "
+	 "TEXT NOT NULL, lsn INTEGER NOT NULL, time_us INTEGER NOT NULL, state INTEGER NOT NULL, "
+	 "type TEXT NOT NULL, name TEXT NOT NULL, about BLOB NOT NULL, client_id TEXT NOT NULL, "
+	 "sequence_client_id TEXT NOT NULL, digest TEXT NOT NULL DEFAULT '', server_id TEXT NOT "
+	 "NULL DEFAULT '', base_id TEXT NOT NULL DEFAULT '', manifest_id TEXT NOT NULL DEFAULT '', "
+	 "expected INTEGER NOT NULL, records INTEGER NOT NULL, bytes INTEGER NOT NULL, blobs "
+	 "INTEGER NOT NULL, blob_bytes INTEGER NOT NULL, UNIQUE (run, mark));"
+	 "CREATE INDEX artifact_name ON artifact (name, id);"
+	 "CREATE TABLE artifact_file (artifact INTEGER NOT NULL, path TEXT NOT NULL, blob INTEGER "
+	 "NOT NULL, form INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL, digest "
+	 "TEXT NOT NULL, ref TEXT "
+	 "NOT NULL, extra TEXT NOT NULL, birth TEXT NOT NULL, PRIMARY KEY (artifact, path)) "
+	 "WITHOUT ROWID;"
+	 "CREATE TABLE collection (uid INTEGER NOT NULL, entity TEXT NOT NULL, project TEXT NOT "
+	 "NULL, name TEXT NOT NULL, newest INTEGER NOT NULL, PRIMARY KEY (uid, entity, project, "
+	 "name)) WITHOUT ROWID;"
+	 /* files of runs are sent; those that are planned wait as uploads, no longer as blobs */
+	 "ALTER TABLE upload ADD COLUMN state INTEGER NOT NULL DEFAULT 0;"
+	 "ALTER TABLE upload ADD COLUMN nth INTEGER NOT NULL DEFAULT 0;"
+	 "ALTER TABLE upload ADD COLUMN dead INTEGER;"
+	 "CREATE TABLE sent_file (run INTEGER NOT NULL, key TEXT NOT NULL, blob BLOB NOT NULL, "
+	 "path "
+	 "TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL, client_id TEXT NOT NULL, "
+	 "sequence_client_id TEXT NOT NULL, PRIMARY KEY (run, key, blob)) WITHOUT ROWID;"
+	 "UPDATE cursor SET (blobs, blob_bytes) = (SELECT cursor.blobs + count(*), "
+	 "cursor.blob_bytes + coalesce(sum(b.size), 0) FROM upload u JOIN blob b ON b.id = u.blob "
+	 "WHERE u.run * 4 = cursor.stream);",
+	 /* traces are sent */
+	 "CREATE TABLE trace_run (run INTEGER PRIMARY KEY, metrics_lsn INTEGER NOT NULL DEFAULT 0, "
+	 "state BLOB, parked TEXT);"
+	 "CREATE TABLE call (run INTEGER NOT NULL, id TEXT NOT NULL, state INTEGER NOT NULL, loss "
+	 "INTEGER NOT NULL, is_there INTEGER NOT NULL, is_error INTEGER NOT NULL, trace TEXT NOT "
+	 "NULL, parent TEXT NOT NULL, producer INTEGER NOT NULL, lsn INTEGER NOT NULL, start_lsn "
+	 "INTEGER NOT NULL, end_lsn INTEGER NOT NULL, started_us INTEGER NOT NULL, ended_us "
+	 "INTEGER "
+	 "NOT NULL, step INTEGER NOT NULL, time_us INTEGER NOT NULL, records INTEGER NOT NULL, "
+	 "bytes INTEGER NOT NULL, "
+	 "blobs INTEGER NOT NULL, blob_bytes INTEGER NOT NULL, ok_below INTEGER NOT NULL DEFAULT "
+	 "0, "
+	 "errors_below INTEGER NOT NULL DEFAULT 0, usage_below BLOB, PRIMARY KEY (run, id)) "
+	 "WITHOUT "
+	 "ROWID;"
+	 "CREATE INDEX call_trace ON call (run, trace, id);"
+	 "CREATE INDEX call_lsn ON call (run, lsn) WHERE lsn > 0;"
+	 "CREATE INDEX call_open ON call (run, producer) WHERE end_lsn = 0;"
+	 "CREATE TABLE trace (run INTEGER NOT NULL, id TEXT NOT NULL, calls INTEGER NOT NULL, open "
+	 "INTEGER NOT NULL, roots INTEGER NOT NULL, opened_us INTEGER NOT NULL, last_us INTEGER "
+	 "NOT "
+	 "NULL, due_us INTEGER NOT NULL, is_long INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL "
+	 "DEFAULT 0, PRIMARY KEY (run, id)) "
+	 "WITHOUT ROWID;"
+	 "CREATE INDEX trace_due ON trace (run, due_us);"
+	 "CREATE TABLE trace_item (run INTEGER NOT NULL, lsn INTEGER NOT NULL, call TEXT NOT NULL, "
+	 "bytes INTEGER NOT NULL, blobs INTEGER NOT NULL, blob_bytes INTEGER NOT NULL, PRIMARY KEY "
+	 "(run, lsn)) WITHOUT ROWID;"
+	 "CREATE TABLE trace_line (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, kind INTEGER NOT "
+	 "NULL, loss INTEGER NOT NULL, trace TEXT NOT NULL, call TEXT NOT NULL, records INTEGER "
+	 "NOT "
+	 "NULL, bytes INTEGER NOT NULL, blobs INTEGER NOT NULL, blob_bytes INTEGER NOT NULL, lsn "
+	 "INTEGER NOT NULL, text BLOB NOT NULL);"
+	 "CREATE INDEX trace_line_run ON trace_line (run);"
+	 "CREATE TABLE op (run INTEGER NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, lsn "
+	 "INTEGER NOT NULL, posted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (run, name, digest)) "
+	 "WITHOUT ROWID;"
+	 "CREATE TABLE step_mark (run INTEGER NOT NULL, mode INTEGER NOT NULL, time_us INTEGER NOT "
+	 "NULL, step INTEGER NOT NULL, PRIMARY KEY (run, mode, time_us)) WITHOUT ROWID;"
+	 "CREATE TABLE trace_day (run INTEGER NOT NULL, day INTEGER NOT NULL, bytes INTEGER NOT "
+	 "NULL, calls INTEGER NOT NULL, PRIMARY KEY (run, day)) WITHOUT ROWID;"
+	 "CREATE INDEX trace_day_day ON trace_day (day);"},
 };
 
 static int bring_up_to_date(struct db *d, int64_t version)
@@ -167,8 +211,10 @@ static int bring_up_to_date(struct db *d, int64_t version)
 	r = db_exec(d, "BEGIN IMMEDIATE");
 	if (r == 0 && version == 0)
 		r = db_exec(d, schema_sql);
-	for (int64_t v = version; r == 0 && v > 0 && v < SCHEMA_VERSION; v++)
-		r = db_exec(d, migrations[v - 1]);
+	for (int64_t v = version; r == 0 && v > 0 && v < SCHEMA_VERSION; v++) {
+		for (unsigned i = 0; r == 0 && i < MIGRATION_TEXTS; i++)
+			r = migrations[v - 1][i] == NULL ? 0 : db_exec(d, migrations[v - 1][i]);
+	}
 	if (r == 0)
 		r = db_exec(d, stamp);
 	if (r == 0)

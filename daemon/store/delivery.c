@@ -432,6 +432,21 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_ARTIFACT_AFRESH:
 	case CHANGE_ARTIFACT_DONE:
 	case CHANGE_ARTIFACT_DROP: return delivery_apply_artifact(d, c);
+	case CHANGE_TRACE_CALL:
+	case CHANGE_TRACE_LOST:
+	case CHANGE_TRACE_ITEM:
+	case CHANGE_TRACE_STATE:
+	case CHANGE_TRACE_STEP:
+	case CHANGE_TRACE_OP:
+	case CHANGE_TRACE_OP_SENT:
+	case CHANGE_TRACE_LINE:
+	case CHANGE_TRACE_BELOW:
+	case CHANGE_TRACE_DUE:
+	case CHANGE_TRACE_ITEM_DONE:
+	case CHANGE_TRACE_DONE:
+	case CHANGE_TRACE_REFUSED:
+	case CHANGE_TRACE_DROP:
+	case CHANGE_TRACE_PARK: return delivery_apply_trace(d, c);
 	case CHANGE_PRUNE: d->prune_before_us = c->time_us; return 0;
 	}
 	assert(false && "a kind of change that nobody applies");
@@ -461,6 +476,8 @@ int delivery_open(struct delivery *ret, struct db *db, struct blobs *blobs, stru
 		r = delivery_prepare_artifact(ret);
 	if (r == 0)
 		r = delivery_prepare_upload(ret);
+	if (r == 0)
+		r = delivery_prepare_trace(ret);
 	if (r < 0)
 		delivery_close(ret);
 	return r;
@@ -476,4 +493,6 @@ void delivery_close(struct delivery *d)
 	db_close(&d->own_upload);
 	d->own_artifact.handle = NULL;
 	db_close(&d->own_artifact);
+	d->own_trace.handle = NULL;
+	db_close(&d->own_trace);
 }

@@ -10,6 +10,7 @@ struct delivery {
 	struct db own_side;
 	struct db own_upload;
 	struct db own_artifact;
+	struct db own_trace;
 	struct blobs *blobs;
 	struct commit *commit;   /* hears which runs are done */
 	int64_t prune_before_us; /* CHANGE_PRUNE: for retention; the store takes it from here */
@@ -45,3 +46,8 @@ int delivery_upload_of_dead(struct delivery *d, int64_t dead, bool is_dropped, b
  * something else. Or not any more: then it goes. */
 int delivery_revive_artifact(struct delivery *d, int64_t letter);
 int delivery_drop_artifact(struct delivery *d, int64_t letter);
+
+/* --- delivery_trace.c, for delivery.c alone: calls and their traces --- */
+int delivery_prepare_trace(struct delivery *d); /* 0, -errno */
+/* One change of those whose kind begins with CHANGE_TRACE. As delivery_apply(). */
+int delivery_apply_trace(struct delivery *d, const struct change *c);

@@ -61,6 +61,8 @@ int reader_open(struct reader **ret, const char *store_dir)
 	if (e == 0)
 		e = reader_dead_prepare(r);
 	if (e == 0)
+		e = reader_trace_prepare(r);
+	if (e == 0)
 		e = reader_check_prepare(r);
 	if (e < 0) {
 		(void)reader_close(r);
@@ -87,6 +89,7 @@ struct reader *reader_close(struct reader *r)
 	drop_statements(&r->uploads);
 	drop_statements(&r->dead);
 	drop_statements(&r->check);
+	drop_statements(&r->trace);
 	db_close(&r->db);
 	r->dir_fd = fd_close(r->dir_fd);
 	return mem_free(r);

@@ -1,5 +1,5 @@
 /* The inside of a reader, for reader.c (life, sums), reader_run.c, reader_record.c,
- * reader_side.c and reader_dead.c alone. Each has its own statements over the one connection. One thread uses it, as
+ * reader_side.c, reader_trace.c and reader_dead.c alone. Each has its own statements over the one connection. One thread uses it, as
  * flow/reader.h says. */
 #pragma once
 
@@ -15,6 +15,7 @@ struct reader {
 	struct db uploads;
 	struct db dead;
 	struct db check;
+	struct db trace;
 	int dir_fd; /* of the store */
 };
 
@@ -34,6 +35,9 @@ int reader_records_prepare(struct reader *r);
 
 /* --- reader_side.c --- */
 int reader_side_prepare(struct reader *r);
+/* --- reader_trace.c --- */
+int reader_trace_prepare(struct reader *r);
+
 /* --- reader_check.c --- */
 int reader_check_prepare(struct reader *r);
 

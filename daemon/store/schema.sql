@@ -284,3 +284,109 @@ CREATE TABLE sink (
 	requests_per_s INTEGER,
 	bytes_per_s INTEGER
 ) WITHOUT ROWID;
+
+-- How the traces of a run are. state: of what says which step it is (forward/weave/steps.h), at metrics_lsn.
+CREATE TABLE trace_run (
+	run INTEGER PRIMARY KEY,
+	metrics_lsn INTEGER NOT NULL DEFAULT 0,
+	state BLOB,
+	parked TEXT -- why its traces wait for a person
+);
+-- A call between its first record and W&B's word that it has it; what it says is in its records. state: enum call_state, loss: enum
+-- call_loss, daemon/flow/trace.h. lsn: of its first record that is still needed; 0: none is.
+CREATE TABLE call (
+	run INTEGER NOT NULL,
+	id TEXT NOT NULL,
+	state INTEGER NOT NULL,
+	loss INTEGER NOT NULL,
+	is_there INTEGER NOT NULL, -- 1: W&B has its start
+	is_error INTEGER NOT NULL,
+	trace TEXT NOT NULL, -- '': only its end is here
+	parent TEXT NOT NULL,
+	producer INTEGER NOT NULL,
+	lsn INTEGER NOT NULL,
+	start_lsn INTEGER NOT NULL,
+	end_lsn INTEGER NOT NULL,
+	started_us INTEGER NOT NULL,
+	ended_us INTEGER NOT NULL,
+	step INTEGER NOT NULL, -- as its process says; -1: it does not
+	time_us INTEGER NOT NULL, -- when its newest record was committed
+	records INTEGER NOT NULL, -- that wait
+	bytes INTEGER NOT NULL,
+	blobs INTEGER NOT NULL,
+	blob_bytes INTEGER NOT NULL,
+	ok_below INTEGER NOT NULL DEFAULT 0, -- calls below it that were planned before it
+	errors_below INTEGER NOT NULL DEFAULT 0,
+	usage_below BLOB,
+	PRIMARY KEY (run, id)
+) WITHOUT ROWID;
+CREATE INDEX call_trace ON call (run, trace, id);
+CREATE INDEX call_lsn ON call (run, lsn) WHERE lsn > 0;
+CREATE INDEX call_open ON call (run, producer) WHERE end_lsn = 0;
+-- A trace with calls that are not planned, and when somebody should look at it.
+CREATE TABLE trace (
+	run INTEGER NOT NULL,
+	id TEXT NOT NULL,
+	calls INTEGER NOT NULL,
+	open INTEGER NOT NULL,
+	roots INTEGER NOT NULL,
+	opened_us INTEGER NOT NULL,
+	last_us INTEGER NOT NULL,
+	due_us INTEGER NOT NULL,
+	is_long INTEGER NOT NULL DEFAULT 0,
+	held INTEGER NOT NULL DEFAULT 0, -- 1: left out by sampling or a budget; kept
+	PRIMARY KEY (run, id)
+) WITHOUT ROWID;
+CREATE INDEX trace_due ON trace (run, due_us);
+-- Feedback, objects and costs that are not planned. call: whom a feedback is about.
+CREATE TABLE trace_item (
+	run INTEGER NOT NULL,
+	lsn INTEGER NOT NULL,
+	call TEXT NOT NULL,
+	bytes INTEGER NOT NULL,
+	blobs INTEGER NOT NULL,
+	blob_bytes INTEGER NOT NULL,
+	PRIMARY KEY (run, lsn)
+) WITHOUT ROWID;
+-- What is planned for W&B's trace server and not confirmed, in the order in which it goes. kind: enum trace_line_kind.
+CREATE TABLE trace_line (
+	id INTEGER PRIMARY KEY,
+	run INTEGER NOT NULL,
+	kind INTEGER NOT NULL,
+	loss INTEGER NOT NULL,
+	trace TEXT NOT NULL,
+	call TEXT NOT NULL,
+	records INTEGER NOT NULL,
+	bytes INTEGER NOT NULL,
+	blobs INTEGER NOT NULL,
+	blob_bytes INTEGER NOT NULL,
+	lsn INTEGER NOT NULL, -- of an item
+	text BLOB NOT NULL
+);
+CREATE INDEX trace_line_run ON trace_line (run);
+-- Ops of a run; posted: 1 when W&B has its object, or will with the lines that are planned.
+CREATE TABLE op (
+	run INTEGER NOT NULL,
+	name TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	lsn INTEGER NOT NULL,
+	posted INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (run, name, digest)
+) WITHOUT ROWID;
+-- The training's step as it was logged, for calls that do not say it.
+CREATE TABLE step_mark (
+	run INTEGER NOT NULL,
+	mode INTEGER NOT NULL,
+	time_us INTEGER NOT NULL,
+	step INTEGER NOT NULL,
+	PRIMARY KEY (run, mode, time_us)
+) WITHOUT ROWID;
+-- Bytes of requests that the trace server took. day: since 1970, UTC.
+CREATE TABLE trace_day (
+	run INTEGER NOT NULL,
+	day INTEGER NOT NULL,
+	bytes INTEGER NOT NULL,
+	calls INTEGER NOT NULL,
+	PRIMARY KEY (run, day)
+) WITHOUT ROWID;
+CREATE INDEX trace_day_day ON trace_day (day);

@@ -14,6 +14,7 @@ from daemon import Daemon, started
 from delivery import VIEWER, Logged, all_is_well, log_whole, request_of, sending, some_rows, steered
 from tap import Box, Skip, main, test, until
 from wandb import Fake, forwarding, key_file, own
+from weave import uuid7
 
 OK, BEHIND, CRITICAL, AWAY_STORE, USAGE, DATA, AWAY, LATER, NOT_ALLOWED = 0, 1, 2, 3, 64, 65, 69, 75, 77
 
@@ -67,7 +68,7 @@ def a_pause_of_what_is_not_there_is_a_wrong_command_line(box: Box) -> None:
         result = ctl.run(*words)
         assert result.code == USAGE and result.err.startswith("wbxctl: ") and not result.out, f"{words}: {result}"
     ctl("pause", "weave")
-    assert ctl.run("retry", "--sink", "weave").code == USAGE
+    ctl("retry", "--sink", "weave")
 
 
 # -- retry
@@ -407,7 +408,7 @@ def runs_and_backlog_say_the_same_from_daemon_and_store(box: Box) -> None:
     ctl("pause", "models")
     with greeted(daemon.socket) as c:
         Logged("waits").open(c).log(c, *some_rows(5))
-        c.send("call", run="waits", t=now_us(), phase="start", id="c1", op="judge", inputs={"a": 1})
+        c.send("call", run="waits", t=now_us(), phase="start", id=uuid7(), trace_id=uuid7(), op="judge", inputs={"a": 1})
         c.flush()
 
         def look() -> tuple[dict, list, list, list]:

@@ -23,6 +23,7 @@ class Fake:
     """A fake W&B on a port of its own; stop() and start() take it off the net and back, with an empty memory."""
 
     context: ssl.SSLContext | None = None  # of one that speaks TLS
+    program = FAKE
 
     def __init__(self, box: Box, *args: str, name: str = "fake") -> None:
         self.box = box
@@ -34,7 +35,7 @@ class Fake:
         self.start()
 
     def start(self) -> None:
-        self.process = Process(self.box, [sys.executable, FAKE, "--port", str(self.port), *self.args],
+        self.process = Process(self.box, [sys.executable, self.program, "--port", str(self.port), *self.args],
                                log=self.box.log_file(f"{self.name}.log"), stdout=subprocess.PIPE)
         line = self.process.read_line()
         assert "listening on" in line, line
