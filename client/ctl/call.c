@@ -70,7 +70,7 @@ static int on_option(void *arg, size_t number, const char *value)
 
 static int check_options(const struct call *c)
 {
-	unsigned allowed = c->command->options | ctl_options_everywhere;
+	uint64_t allowed = c->command->options | ctl_options_everywhere;
 	char text[128];
 
 	for (unsigned i = 0; i < OPT_COUNT; i++) {

@@ -15,7 +15,8 @@ const struct option ctl_options[OPT_COUNT] = {
 		       "again and again, every 2 seconds if nothing else is said"},
 	[OPT_BY] = {"by", 0, VALUE_NEEDED, "sink|run", "sink run", "sums by sink, or by run"},
 	[OPT_KIND] = {"kind", 0, VALUE_NEEDED, "KIND", KINDS, "only records of this kind"},
-	[OPT_LINES] = {"lines", 'n', VALUE_NEEDED, "N", NULL, "so many of the newest; 10"},
+	[OPT_LINES] = {"lines", 'n', VALUE_NEEDED, "N", NULL,
+		       "so many of the newest; 10, or 20 traces"},
 	[OPT_FOLLOW] = {"follow", 'f', VALUE_NONE, NULL, NULL, "goes on with what comes in"},
 	[OPT_RUN] = {"run", 0, VALUE_NEEDED, "RUN", NULL,
 		     "of this run: its id, or entity/project/id"},
@@ -33,8 +34,7 @@ const struct option ctl_options[OPT_COUNT] = {
 	[OPT_DEFAULT] = {"default", 0, VALUE_NONE, NULL, NULL, "what the settings say"},
 	[OPT_CSV] = {"csv", 0, VALUE_NONE, NULL, NULL,
 		     "comma-separated values, a column for each key"},
-	[OPT_JSONL] = {"jsonl", 0, VALUE_NONE, NULL, NULL,
-		       "JSON, one object a line, as W&B gets it"},
+	[OPT_JSONL] = {"jsonl", 0, VALUE_NONE, NULL, NULL, "JSON, one object a line"},
 	[OPT_OUTPUT] = {"output", 'o', VALUE_NEEDED, "FILE", NULL, "to a new file"},
 	[OPT_OLDER_THAN] = {"older-than", 0, VALUE_NEEDED, "TIME", NULL,
 			    "what was stored before 12h, 2d or another time ago"},
@@ -43,6 +43,16 @@ const struct option ctl_options[OPT_COUNT] = {
 	[OPT_TO] = {"to", 0, VALUE_NEEDED, "NAME", NULL,
 		    "what it becomes: the tag status:NAME; staged"},
 	[OPT_NOTE] = {"note", 0, VALUE_NEEDED, "TEXT", NULL, "why"},
+	[OPT_STEP] = {"step", 0, VALUE_NEEDED, "A..B", NULL,
+		      "of these steps of the training: 12, 10..20, 10.. or ..20"},
+	[OPT_OP] = {"op", 0, VALUE_NEEDED, "NAME", NULL,
+		    "of this function; a * at its end: of all that begin so"},
+	[OPT_SCORE] = {"score", 0, VALUE_NEEDED, "N", NULL,
+		       "with such a score: '<0.2', '>=0.9', '=1' or 0.2..0.5"},
+	[OPT_ERRORS] = {"errors", 0, VALUE_NONE, NULL, NULL, "that ended with an exception"},
+	[OPT_SLOW] = {"slow", 0, VALUE_NONE, NULL, NULL, "those that took longest first"},
+	[OPT_GREP] = {"grep", 0, VALUE_NEEDED, "TEXT", NULL,
+		      "that hold this text, as it is written"},
 	[OPT_SOCKET] = {"socket", 0, VALUE_NEEDED, "PATH", NULL,
 			"the daemon's record socket; else $WBX_SOCKET, the system's, yours"},
 	[OPT_STORE] = {"store", 0, VALUE_NEEDED, "DIR", NULL,
@@ -51,7 +61,7 @@ const struct option ctl_options[OPT_COUNT] = {
 	[OPT_VERSION] = {"version", 0, VALUE_NONE, NULL, NULL, "which wbxctl this is"},
 };
 
-const unsigned ctl_options_everywhere = OPT_BIT(OPT_JSON) | OPT_BIT(OPT_SOCKET) |
+const uint64_t ctl_options_everywhere = OPT_BIT(OPT_JSON) | OPT_BIT(OPT_SOCKET) |
 					OPT_BIT(OPT_STORE) | OPT_BIT(OPT_HELP) |
 					OPT_BIT(OPT_VERSION);
 
@@ -68,6 +78,16 @@ const struct command ctl_commands[] = {
 	 promote_run, OPT_BIT(OPT_TO) | OPT_BIT(OPT_NOTE), 1, 1, NULL},
 	{"tail", "[--kind KIND] [-n N] [-f] [RUN]", "the newest records, one a line", tail_run,
 	 OPT_BIT(OPT_KIND) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_FOLLOW), 0, 1, NULL},
+	{"traces",
+	 "[--step A..B] [--op NAME] [--score N] [--grep TEXT] [--errors] [--slow] "
+	 "[-n N|--all] [--jsonl] RUN",
+	 "judges' calls as trees: score and why, time, tokens", traces_run,
+	 OPT_BIT(OPT_STEP) | OPT_BIT(OPT_OP) | OPT_BIT(OPT_SCORE) | OPT_BIT(OPT_ERRORS) |
+		 OPT_BIT(OPT_SLOW) | OPT_BIT(OPT_GREP) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_ALL) |
+		 OPT_BIT(OPT_JSONL),
+	 1, 1, NULL},
+	{"trace", "[--jsonl] ID", "one trace whole: all that its calls were given and gave",
+	 trace_run, OPT_BIT(OPT_JSONL), 1, 1, NULL},
 	{"export", "--csv|--jsonl [-o FILE] RUN", "the rows of a run, from the local store",
 	 export_run, OPT_BIT(OPT_CSV) | OPT_BIT(OPT_JSONL) | OPT_BIT(OPT_OUTPUT), 1, 1, NULL},
 	{"verify", "RUN", "asks W&B whether it has the run as it is here", verify_run, 0, 1, 1,

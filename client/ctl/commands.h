@@ -5,6 +5,7 @@
 #include "client/ctl/options.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct call;
 
@@ -32,13 +33,19 @@ enum {
 	OPT_YES,
 	OPT_TO,
 	OPT_NOTE,
+	OPT_STEP,
+	OPT_OP,
+	OPT_SCORE,
+	OPT_ERRORS,
+	OPT_SLOW,
+	OPT_GREP,
 	OPT_SOCKET,
 	OPT_STORE,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_COUNT,
 };
-#define OPT_BIT(option) (1u << (option))
+#define OPT_BIT(option) (UINT64_C(1) << (option))
 
 enum {
 	WORDS_ANY = 1 << 20
@@ -49,14 +56,14 @@ struct command {
 	const char *arguments;         /* as the usage line has them */
 	const char *help;              /* one line */
 	int (*run)(struct call *call); /* answers the exit code */
-	unsigned options;              /* bits, beside those that every command has */
+	uint64_t options;              /* bits, beside those that every command has */
 	unsigned least_words;
 	unsigned most_words;
 	const char *choices; /* what a word may be, between spaces; NULL: anything */
 };
 
 extern const struct option ctl_options[OPT_COUNT];
-extern const unsigned ctl_options_everywhere; /* bits */
+extern const uint64_t ctl_options_everywhere; /* bits */
 extern const struct command ctl_commands[];   /* ends with a name of NULL */
 
 /* The command that the first words name, and of how many of them its name is made; NULL: none. */
@@ -75,6 +82,10 @@ int tag_run(struct call *c);
 int promote_run(struct call *c);
 /* tail.c */
 int tail_run(struct call *c);
+/* traces.c */
+int traces_run(struct call *c);
+/* trace.c */
+int trace_run(struct call *c);
 /* export.c */
 int export_run(struct call *c);
 /* verify.c */

@@ -38,7 +38,7 @@ static void add_second_words(struct buf *out, const char *first, size_t len)
 /* A command's options and words. */
 static void add_arguments(struct buf *out, const struct command *c)
 {
-	unsigned options = c->options | ctl_options_everywhere;
+	uint64_t options = c->options | ctl_options_everywhere;
 
 	if (c->choices != NULL)
 		(void)buf_add_text(out, c->choices);
@@ -145,7 +145,7 @@ static void add_zsh_text(struct buf *out, const char *text)
 
 static void add_zsh_options(struct buf *out, const struct command *c)
 {
-	unsigned options = c->options | ctl_options_everywhere;
+	uint64_t options = c->options | ctl_options_everywhere;
 
 	for (unsigned i = 0; i < OPT_COUNT; i++) {
 		if ((options & OPT_BIT(i)) == 0)

@@ -4,12 +4,33 @@
 #include "client/ctl/call.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum {
 	USAGE_MAX = 160,
 	USAGE_WIDTH = 42,
-	OPTION_WIDTH = 22
+	OPTION_WIDTH = 22,
+	PAGE_WIDTH = 96,
+	WRAPPED_INDENT = 6,
 };
+
+/* A usage line; what does not fit the page goes on below, further in. It breaks before brackets. */
+static void add_wrapped(struct buf *out, const char *text, size_t column)
+{
+	while (strlen(text) > PAGE_WIDTH - column) {
+		size_t cut = PAGE_WIDTH - column;
+
+		while (cut > 0 && !(text[cut] == ' ' && text[cut + 1] == '['))
+			cut--;
+		if (cut == 0)
+			break;
+		(void)buf_add(out, text, cut); /* errors stay in out */
+		(void)buf_printf(out, "\n%*s", WRAPPED_INDENT, "");
+		text += cut + 1;
+		column = WRAPPED_INDENT;
+	}
+	(void)buf_add_text(out, text);
+}
 
 void help_add_all(struct buf *out)
 {
@@ -21,10 +42,13 @@ void help_add_all(struct buf *out)
 		char usage[USAGE_MAX];
 		int len = snprintf(usage, sizeof(usage), "%s %s", c->name, c->arguments);
 
-		if (len > USAGE_WIDTH)
-			(void)buf_printf(out, "  %s\n  %*s  %s\n", usage, USAGE_WIDTH, "", c->help);
-		else
+		if (len > USAGE_WIDTH) {
+			(void)buf_add_text(out, "  ");
+			add_wrapped(out, usage, 2);
+			(void)buf_printf(out, "\n  %*s  %s\n", USAGE_WIDTH, "", c->help);
+		} else {
 			(void)buf_printf(out, "  %-*s  %s\n", USAGE_WIDTH, usage, c->help);
+		}
 	}
 	(void)buf_add_text(out, "\nwbxctl help COMMAND tells its options, wbxctl(1) everything\n");
 }
@@ -47,8 +71,11 @@ static void add_option(struct buf *out, const struct option *o)
 
 void help_add_command(struct buf *out, const struct command *c)
 {
-	(void)buf_printf(out, "wbxctl %s %s\n  %s\n\n", c->name, c->arguments,
-			 c->help); /* errors stay in out */
+	char usage[USAGE_MAX];
+
+	(void)snprintf(usage, sizeof(usage), "wbxctl %s %s", c->name, c->arguments); /* fits */
+	add_wrapped(out, usage, 0);
+	(void)buf_printf(out, "\n  %s\n\n", c->help); /* errors stay in out */
 	for (unsigned i = 0; i < OPT_COUNT; i++) {
 		if ((c->options & OPT_BIT(i)) != 0)
 			add_option(out, &ctl_options[i]);

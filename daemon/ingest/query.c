@@ -105,6 +105,8 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_PRUNABLE: r = query_prunable(q, reader); break;
 	case VERB_DEAD_LIST: r = query_dead_list(q, reader); break;
 	case VERB_LATE_LIST: r = query_late_list(q, reader); break;
+	case VERB_TRACES: r = query_traces(q, reader); break;
+	case VERB_TRACE: r = query_trace_one(q, reader); break;
 	case VERB_DEAD_SHOW: r = query_dead_show(q, reader); break;
 	case VERB_FLUSH:
 	case VERB_RETRY:
@@ -159,6 +161,7 @@ struct query *query_free(struct query *q)
 		return NULL;
 	q->export = query_export_free(q->export);
 	q->check = query_check_free(q->check);
+	q->trace = query_trace_free(q->trace);
 	buf_done(&q->args);
 	buf_done(&q->out);
 	return mem_free(q);

@@ -43,6 +43,7 @@ struct query {
 	int64_t shown;
 	struct query_export *export; /* query_export.c's own */
 	struct query_check *check;   /* query_check.c's own */
+	struct query_trace *trace;   /* query_trace.c's own */
 	bool more;                   /* out: ask again when out is written */
 	bool idle;                   /* out: nothing new (a tail that follows) */
 };

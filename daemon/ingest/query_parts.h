@@ -34,3 +34,8 @@ int query_tail(struct query *q, struct reader *reader);
 int query_dead_list(struct query *q, struct reader *reader);
 int query_dead_show(struct query *q, struct reader *reader);
 int query_late_list(struct query *q, struct reader *reader);
+
+/* --- query_trace.c, query_trace_one.c --- */
+int query_traces(struct query *q, struct reader *reader);
+int query_trace_one(struct query *q, struct reader *reader);
+struct query_trace *query_trace_free(struct query_trace *t); /* NULL */
