@@ -86,8 +86,8 @@ const struct command ctl_commands[] = {
 		 OPT_BIT(OPT_SLOW) | OPT_BIT(OPT_GREP) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_ALL) |
 		 OPT_BIT(OPT_JSONL),
 	 1, 1, NULL},
-	{"trace", "[--jsonl] ID", "one trace whole: all that its calls were given and gave",
-	 trace_run, OPT_BIT(OPT_JSONL), 1, 1, NULL},
+	{"trace", "[--jsonl] ID", "one trace whole, with arguments and results", trace_run,
+	 OPT_BIT(OPT_JSONL), 1, 1, NULL},
 	{"export", "--csv|--jsonl [-o FILE] RUN", "the rows of a run, from the local store",
 	 export_run, OPT_BIT(OPT_CSV) | OPT_BIT(OPT_JSONL) | OPT_BIT(OPT_OUTPUT), 1, 1, NULL},
 	{"verify", "RUN", "asks W&B whether it has the run as it is here", verify_run, 0, 1, 1,

@@ -311,9 +311,10 @@ static int tell_blob(struct query *q, struct reader *reader)
 static void not_found(struct query *q)
 {
 	q->more = false;
-	answer_error(&q->out, q->id, "not_found",
-		     "no call that is yours has that id; it is its whole id, or the last eight "
-		     "characters of it or more (wbxctl traces RUN)");
+	answer_error(
+		&q->out, q->id, "not_found",
+		"no call that is yours has that id: the whole id, or the last eight characters "
+		"of it or more; wbxctl traces lists them");
 }
 
 /* A pass through the store has come to its end. */
