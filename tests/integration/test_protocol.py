@@ -388,8 +388,8 @@ def a_producer_opens_256_runs_and_not_more(box: Box) -> None:
 # -- every kind and field of the table in PROTOCOL.md
 
 
-WRONG_TYPE = {"str": 1, "uint": "x", "int": "x", "bin": "x", "map": [1], "array": {"a": 1}, "bool": 1}
-GOOD_VALUE = {"str": "x", "uint": 1, "int": -1, "bin": b"x", "map": {"a": 1}, "array": [], "bool": True, "any": [1]}
+WRONG_TYPE = {"str": 1, "uint": "x", "int": "x", "bin": "x", "map": [1], "array": {"a": 1}, "bool": 1, "number": "x"}
+GOOD_VALUE = {"str": "x", "uint": 1, "int": -1, "bin": b"x", "map": {"a": 1}, "array": [], "bool": True, "any": [1], "number": 0.5}
 
 
 def documented_kinds() -> dict[str, list[tuple[str, str, bool]]]:
