@@ -123,6 +123,26 @@ def a_process_that_comes_again_goes_on_with_its_run(box: Box) -> None:
     fake.check()
 
 
+@test
+def what_was_added_to_a_summary_while_the_run_was_over_stays(box: Box) -> None:
+    fake = Fake(box)
+    here = node(box, fake, "here")
+    with greeted(here.socket) as c:
+        c.open_run("r")
+        c.send("log", run="r", t=now_us(), data={"a": 1})
+        c.finish("r")
+    fake.await_run("r", "finished")
+    fake.ask("/__run", {"run": f"{ENTITY}/p/r", "summaryMetrics": json.dumps({"a": 1, "reviewed_by": "a person"})})
+    with greeted(here.socket) as c:
+        c.open_run("r", resume="allow")
+        c.send("log", run="r", t=now_us(), data={"a": 2})
+        c.finish("r")
+    fake.await_rows("r", 2)
+    fake.await_run("r", "finished")
+    summary = {k: v for k, v in fake.summary("r").items() if not k.startswith("_")}
+    assert summary == {"a": 2, "reviewed_by": "a person"}, summary
+
+
 # -- must and never
 
 @test

@@ -27,6 +27,7 @@ uploads on disk), every exchange is recorded, and faults can be injected.
     POST /__run     {"run":"E/P/R", then any of: "stopped":true, "seed":{"historyLineCount":N,...}, "forget_heartbeat":true,
                      "foreign_rows":[{..},..]  another writer appends these history rows: the client's next offset is taken,
                      "tags":[..]               someone edits the tags in the UI: a client that drops them is warned of,
+                     "config":.., "summaryMetrics":..  JSON text: someone edits those,
                      "create":true             makes the run first}
     POST /__feature {"NAME": true|false}     server feature flags        POST /__reset  forget everything
 
@@ -1528,6 +1529,8 @@ class Handler(BaseHTTPRequestHandler):
                 for k in ("stopped", "config", "summaryMetrics", "tags"):
                     if k in body:
                         r[k] = body[k]
+                for key in s.keys(r, "summary")[-1:] if "summaryMetrics" in body else ():
+                    r["summary"][key] = body["summaryMetrics"]        # what a client sent last is what somebody edits
                 s.foreign_rows(r, body.get("foreign_rows") or [])
                 if "seed" in body:                                    # pretend that N lines exist already
                     r["seed"] = {{"historyLineCount": "historyLineCount", "eventsLineCount": "eventsLineCount", "logLineCount": "consoleLineCount"}[k]: v for k, v in body["seed"].items()}

@@ -370,7 +370,7 @@ int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 24);
+	pack_map(out, 25);
 	pack_pair_uint(out, "v", PLAN_VERSION);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
@@ -380,6 +380,7 @@ static void pack_state(const struct plan *p, struct pack *out)
 	pack_pair_bool(out, "has_company", p->has_company);
 	pack_pair_bool(out, "has_ended", p->has_ended);
 	pack_pair_bool(out, "has_written", p->has_written);
+	pack_pair_bool(out, "was_over", p->was_over);
 	pack_pair_uint(out, "resume", (uint64_t)p->resume);
 	pack_pair_bool(out, "summary_dirty", p->summary_dirty);
 	pack_pair_bool(out, "has_exit_code", p->has_exit_code);
@@ -504,6 +505,7 @@ static int read_state(struct plan *p, struct mp map)
 	p->has_company = mp_get_bool(map, "has_company", false);
 	p->has_ended = mp_get_bool(map, "has_ended", false);
 	p->has_written = mp_get_bool(map, "has_written", false);
+	p->was_over = mp_get_bool(map, "was_over", false);
 	p->resume = (enum plan_resume)mp_get_uint(map, "resume", RESUME_ANY);
 	p->summary_dirty = mp_get_bool(map, "summary_dirty", false);
 	p->has_exit_code = mp_get_bool(map, "has_exit_code", false);

@@ -56,6 +56,7 @@ struct plan {
 	bool has_company; /* others write to it, too: what they set is looked at again and again */
 	bool has_ended;   /* at W&B, when those who only attached came to it: exit_code says how */
 	bool has_written; /* they did, and so opened it again */
+	bool was_over;    /* its end was said, and W&B's summary not looked at since */
 	enum plan_resume resume; /* of the first who opened it, until W&B has said how it is */
 	bool summary_dirty;      /* changed and not sent */
 	bool preempting;         /* W&B is to be told that the run's machine will be taken away */

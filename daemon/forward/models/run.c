@@ -121,7 +121,7 @@ static bool wants_about(const struct models_run *r)
 	if (r->has_about && clock_mono_ms() < r->about_ms + ABOUT_OLD_MS)
 		return false;
 	return r->info->state == RUN_NEW || (p->about.dirty & (ABOUT_TAGS | ABOUT_CONFIG)) != 0 ||
-	       (p->summary_dirty && (p->has_company || !p->has_run));
+	       (p->summary_dirty && (p->has_company || p->was_over || !p->has_run));
 }
 
 /* Tags from outside for a run that is over: it is not opened again for them. (For a key of its config
@@ -163,12 +163,15 @@ static bool choose_request(struct models_run *r, bool may_complete, uint64_t now
 	       now_ms >= r->contact_ms + r->host->heartbeat_ms;
 }
 
-/* A run that was done and got something new is opened with an upsert, as W&B wants it. */
+/* A run that was done and got something new is opened with an upsert, as W&B wants it. Meanwhile somebody
+ * may have added to its summary. */
 static void reopen(struct models_run *r)
 {
 	if (!run_changes(r))
 		return;
 	r->plan->about.dirty |= ABOUT_CONFIG;
+	r->plan->was_over = true;
+	run_forget_about(r);
 	run_unsay_complete(r);
 	/* one that W&B never had (nothing came of it) is asked for as a new one is */
 	run_move(r, r->info->server_id[0] == '\0' ? RUN_NEW : RUN_LIVE);

@@ -430,8 +430,9 @@ void run_status_is_known(struct models_run *r, const struct wire_run *server, in
 	r->about_ms = clock_mono_ms();
 	if (e == 0 && r->has_about && !is_new && r->server_about.defines.len > 0)
 		e = metrics_adopt(&p->metrics, buf_span(&r->server_about.defines));
-	if (e == 0 && r->has_about && !is_new && (p->has_company || !p->has_run))
+	if (e == 0 && r->has_about && !is_new && (p->has_company || p->was_over || !p->has_run))
 		e = summary_adopt(&p->summary, &p->metrics, &r->server_about.summary);
+	p->was_over &= !r->has_about || e < 0;
 	if (e < 0)
 		cannot_keep(r, e);
 	else if (is_new)
