@@ -71,7 +71,10 @@ static const char *const texts[SQL_COUNT] = {
 			"ON CONFLICT (stream) DO UPDATE SET done_lsn = max(done_lsn, ?2), records "
 			"= records + ?3, bytes = bytes + ?4, "
 			"blobs = blobs + ?5, blob_bytes = blob_bytes + ?6",
-	[SQL_LINES_LSN] = "SELECT min(lsn) FROM line WHERE id >= ?1 AND id < ?2",
+	/* of tables in parts the store keeps the parts for as long as the record that names them */
+	[SQL_LINES_LSN] = "SELECT min(lsn) FROM (SELECT min(lsn) AS lsn FROM line WHERE id >= ?1 "
+			  "AND id < ?2 UNION ALL SELECT min(lsn) FROM upload WHERE run = ?3 AND "
+			  "state < 2 UNION ALL SELECT min(lsn) FROM artifact WHERE run = ?3)",
 	[SQL_RUN_STATE] = "UPDATE run SET state = ?2, reopened = 0 WHERE id = ?1",
 	[SQL_RUN_MORE] =
 		"UPDATE run SET reopened = 1 WHERE id = ?1 AND ("
@@ -247,8 +250,8 @@ static int apply_run_offset(struct delivery *d, const struct change *c)
 	return r < 0 ? r : change_numbers(d, SQL_RUN_OFFSETS, c->run, c->offset);
 }
 
-/* done_lsn must also stay below the lines that are planned and not confirmed: their records are
- * what a re-plan needs. */
+/* done_lsn must also stay below what is planned and not confirmed: its records are what a re-plan
+ * needs, and have the files of uploads. */
 static int lowest_line_lsn(struct delivery *d, int64_t run, int64_t *lsn)
 {
 	sqlite3_stmt *s = db_stmt(&d->own, SQL_LINES_LSN);
@@ -256,6 +259,7 @@ static int lowest_line_lsn(struct delivery *d, int64_t run, int64_t *lsn)
 
 	db_bind_int(s, 1, line_id(run, 0));
 	db_bind_int(s, 2, line_id(run + 1, 0));
+	db_bind_int(s, 3, run);
 	r = db_step(s);
 	if (r != 1)
 		return r;

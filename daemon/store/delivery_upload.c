@@ -8,6 +8,7 @@ enum {
 	SQL_ADD,
 	SQL_OLDER,
 	SQL_REMEMBER,
+	SQL_FORGET,
 	SQL_FIND,
 	SQL_THERE,
 	SQL_STATE,
@@ -28,6 +29,7 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT id FROM upload WHERE run = ?1 AND path = ?2 AND state IN (0, 1) LIMIT 1",
 	[SQL_REMEMBER] = "INSERT OR REPLACE INTO sent_file (run, key, blob, path, sha256, size, "
 			 "client_id, sequence_client_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[SQL_FORGET] = "DELETE FROM sent_file WHERE run = ?1 AND key = ?2",
 	[SQL_FIND] = "SELECT blob, state FROM upload WHERE id = ?1",
 	[SQL_THERE] = "UPDATE upload SET state = 2, blob = 0 WHERE id = ?1",
 	[SQL_STATE] = "UPDATE upload SET state = ?2, dead = ?3 WHERE id = ?1",
@@ -96,6 +98,16 @@ static int drop_older(struct delivery *d, const struct change *c)
 	return r;
 }
 
+/* Of a path that nothing names: what was sent before is not there any more. */
+static int forget_older(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own_upload, SQL_FORGET);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->upload.key);
+	return db_run(s);
+}
+
 static int remember(struct delivery *d, const struct change *c)
 {
 	const struct change_upload *u = &c->upload;
@@ -138,7 +150,9 @@ static int add(struct delivery *d, const struct change *c)
 	db_bind_text(s, 12, u->sequence_client_id);
 	db_bind_int(s, 13, (int64_t)u->state);
 	r = db_run(s);
-	return r < 0 || u->kind == UPLOAD_FILE ? r : remember(d, c);
+	if (r == 0 && u->kind == UPLOAD_FILE)
+		r = forget_older(d, c);
+	return r < 0 ? r : remember(d, c);
 }
 
 static int there(struct delivery *d, int64_t id)

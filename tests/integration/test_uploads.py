@@ -1,22 +1,22 @@
 """Files on their way: tables, and whatever else a run has, reach W&B whole and once, whatever the storage does meanwhile."""
 from __future__ import annotations
 
+import hashlib
 import json
 import random
-import signal
+import urllib.request
 from typing import Any
+from urllib.parse import quote
 
 from client import Client, greeted, now_us
-from ctl import Ctl
 from daemon import Daemon
 from delivery import sending, some_rows, steered
 from msgpack_lite import pack
 from tap import Box, main, test, until
 from wandb import ENTITY, Fake, own
 
-STORAGE = {"kind": "storage"}
+STORAGE = {"kind": "storage", "path": f"^/storage/{ENTITY}/"}  # files of runs; those of artifacts go elsewhere
 PLACES = {"kind": "graphql", "op": "WbxRunFiles"}
-ARTIFACTS = "history names an artifact file that no committed artifact has"
 
 
 def cells(rows: int, width: int = 20, seed: int = 0) -> list[list[Any]]:
@@ -63,17 +63,14 @@ class Tables:
 
     def is_well(self, fake: Fake) -> None:
         verdict = fake.ask("/__check?final=1")
-        errors = [e for e in verdict["errors"] if e["kind"] != ARTIFACTS]
+        errors = verdict["errors"]
         assert not errors and not verdict["warnings"], json.dumps(verdict, indent=1)
 
 
-def puts(fake: Fake) -> list[dict]:
-    return [e for e in fake.requests("storage") if e["method"] == "PUT"]
-
-
-def files(fake: Fake) -> list[dict]:
-    """Uploads of run files, without those of artifacts."""
-    return [e for e in puts(fake) if "runfile" in e["path"] or "/storage/" in e["path"]]
+def puts(fake: Fake) -> list[str]:
+    """Paths of run files that the storage took, in their order."""
+    head = f"/storage/{ENTITY}/p/"
+    return [e["path"].split("?")[0].removeprefix(head) for e in fake.requests("storage") if e["path"].startswith(head) and e.get("status") == 200]
 
 
 def nothing_is_left(daemon: Daemon) -> None:
@@ -108,7 +105,7 @@ def the_same_table_again_goes_once(box: Box) -> None:
     run.are_delivered(fake)
     assert len({r["rollouts"]["path"] for r in fake.rows("r")}) == 1
     assert len({r["rollouts"]["artifact_path"] for r in fake.rows("r")}) == 1
-    assert len([p for p in puts(fake) if p["status"] == 200 and "rollouts" in json.dumps(p)]) <= 1
+    assert len(puts(fake)) == 1
 
 
 @test
@@ -148,7 +145,7 @@ def what_the_storage_refuses_for_good_is_set_aside_and_a_person_may_send_it_agai
     assert dead["what"] == "file" and dead["status"] == 413, dead
     assert "Signature" not in json.dumps(dead)
     ctl("dead", "retry", dead["id"])
-    until(lambda: fake.ask(f"/__tables?run={ENTITY}/p/r")[0]["data"] is not None, "the table is there")
+    until(lambda: fake.ask(f"/__tables?run={ENTITY}/p/r")[0]["source"] == "file", "the file is there")
     until(lambda: ctl.dead() == [], "no dead letter is left")
     fake.await_run("r", "finished")
     run.are_there(fake)
@@ -165,8 +162,8 @@ def a_refused_name_among_several_is_found_and_the_others_go(box: Box) -> None:
             run.log(cells(4), key=key)
         run.finish()
     fake.await_run("r", "finished")
-    got = {t["key"]: t["data"] for t in fake.ask(f"/__tables?run={ENTITY}/p/r")}
-    assert {k for k, d in got.items() if d == cells(4)} == {"a", "b", "c"}
+    got = {t["key"]: t["source"] for t in fake.ask(f"/__tables?run={ENTITY}/p/r")}
+    assert {k for k, source in got.items() if source == "file"} == {"a", "b", "c"}
     [dead] = ctl.dead()
     assert dead["what"] == "file" and "no such name" in dead["reason"], dead
 
@@ -183,7 +180,7 @@ def rows_do_not_wait_for_a_storage_that_hangs(box: Box) -> None:
             c.send("log", run="r", t=now_us(), data=row)
         c.flush()
         fake.await_rows("r", 21)
-        assert fake.ask(f"/__tables?run={ENTITY}/p/r")[0]["data"] is None  # it is on its way yet
+        assert not puts(fake)  # it is on its way yet
         assert fake.run("r")["state"] == "running"
         c.finish("r")
     assert fake.hits(slow) <= 1
@@ -213,6 +210,99 @@ def a_daemon_killed_at_any_state_of_an_upload_sends_it_whole(box: Box) -> None:
         c.finish("r")
     run.are_delivered(fake)
     nothing_is_left(daemon)
+
+
+PNG = bytes.fromhex("89504e470d0a1a0a") + b"not quite a picture"
+
+
+def image(data: bytes, **more: Any) -> dict[str, Any]:
+    return {"_type": "image-file", "blob": data, "ext": ".png", "format": "png", "width": 1, "height": 2, **more}
+
+
+def whole_file(fake: Fake, path: str, run: str = "r") -> bytes:
+    with urllib.request.urlopen(f"{fake.url}/__file?run={ENTITY}/p/{run}&path={quote(path)}") as answer:
+        return answer.read()
+
+
+@test
+def files_in_values_are_sent_and_named_as_the_sdk_names_them(box: Box) -> None:
+    fake, daemon = sending(box)
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        one, two, mask, sound = (c.blob(n, PNG + bytes([n]) * n) for n in (1, 2, 3, 4))
+        data = {"one": image(one, caption="a", masks={"m": {"_type": "mask", "blob": mask, "ext": ".mask.png", "class_labels": {"1": "cat"}}}),
+                "deep": {"list": {"_type": "images/separated", "width": 1, "height": 2, "format": "png", "count": 2,
+                                  "filenames": [image(one), image(two)], "captions": ["x", "y"]}},
+                "talk": {"_type": "audio", "count": 1, "sampleRates": [8000], "durations": [1.5],
+                         "audio": [{"_type": "audio-file", "blob": sound, "ext": ".wav", "caption": "hm"}]},
+                "plain": [1, {"blob": 3}]}
+        c.send("log", run="r", t=now_us(), data=data, blobs=[one, two, mask, sound])
+        c.send("log", run="r", t=now_us(), data={"one": image(one)}, blobs=[one])
+        c.finish("r")
+    fake.await_run("r", "finished")
+    first, second = map(own, fake.rows("r"))
+    sha = {name: hashlib.sha256(PNG + bytes([n]) * n).hexdigest() for n, name in enumerate(("one", "two", "mask", "sound"), 1)}
+    value = first["one"]
+    assert value["path"] == f"media/images/one_0_{sha['one'][:20]}.png" and value["sha256"] == sha["one"] and value["size"] == len(PNG) + 1
+    assert value["caption"] == "a" and "blob" not in value and "ext" not in value
+    assert value["masks"]["m"] == {"_type": "mask", "path": f"media/images/mask/one_0_{sha['mask'][:20]}.mask.png", "sha256": sha["mask"],
+                                   "size": len(PNG) + 3}
+    assert first["deep"]["list"]["filenames"] == [f"media/images/list_0_{sha[n][:20]}.png" for n in ("one", "two")]
+    assert first["deep"]["list"]["captions"] == ["x", "y"]
+    [talk] = first["talk"]["audio"]
+    assert talk == {"_type": "audio-file", "path": f"media/audio/talk_0_{sha['sound'][:20]}.wav", "sha256": sha["sound"], "size": len(PNG) + 4,
+                    "caption": "hm"}
+    assert first["plain"] == [1, {"blob": 3}]
+    assert second["one"]["path"] == value["path"], "the same picture is the same file"
+    assert len(puts(fake)) == 5 == len(set(puts(fake)))
+    assert whole_file(fake, talk["path"]) == PNG + bytes([4]) * 4
+    fake.check()
+    nothing_is_left(daemon)
+
+
+@test
+def files_that_nothing_names_are_sent_and_the_newest_of_a_path_counts(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    hold = fake.fault(PLACES, {"status": 503}, count=-1)
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        number = 0
+
+        def save(path: str, data: bytes, policy: str = "now") -> None:
+            nonlocal number
+            number += 1
+            blobs = [c.blob(number, data)] if data else []
+            c.send("file", run="r", t=now_us(), path=path, size=len(data), policy=policy, blobs=blobs)
+
+        save("config.yaml", b"lr: 1")
+        save("code/train.py", b"print(1)\n" * 100_000)
+        save("empty.txt", b"")
+        save("end.txt", b"first", "end")
+        save("../etc/passwd", b"no")
+        c.flush()
+        fake.await_hits(hold)
+        save("config.yaml", b"lr: 2")
+        save("config.yaml", b"lr: 3")
+        save("end.txt", b"last", "end")
+        c.flush()
+        fake.clear_faults()
+        until(lambda: "r/config.yaml" in puts(fake) and "r/empty.txt" in puts(fake), "what is due is there")
+        until(lambda: whole_file(fake, "config.yaml") == b"lr: 3", "the newest is there")
+        save("config.yaml", b"lr: 3")  # again: nothing to do
+        save("config.yaml", b"lr: 1")  # as it was once
+        c.flush()
+        until(lambda: whole_file(fake, "config.yaml") == b"lr: 1", "the newest is there")
+        assert "r/end.txt" not in puts(fake)
+        c.finish("r")
+    fake.await_run("r", "finished")
+    assert whole_file(fake, "end.txt") == b"last" and whole_file(fake, "empty.txt") == b""
+    assert whole_file(fake, "code/train.py") == b"print(1)\n" * 100_000
+    assert puts(fake).count("r/end.txt") == 1
+    [dead] = ctl.dead()
+    assert dead["what"] == "file record" and "path" in dead["reason"], dead
+    nothing_is_left(daemon)
+    until(lambda: [s["waiting"] for s in ctl.status()["sinks"]] == [0, 0, 0], "nothing waits")
+    daemon.store.check()
 
 
 if __name__ == "__main__":

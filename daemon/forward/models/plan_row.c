@@ -250,6 +250,8 @@ static int add_ready(struct making *m)
 	r = each_part(m, merge_part);
 	if (r == 0 && m->blobs > 0 && p->on_row == NULL)
 		r = row_replace_tables(m);
+	if (r == 0 && m->blobs > 0 && p->on_row == NULL)
+		r = row_replace_files(m);
 	if (r == 0)
 		r = add_own_keys(m);
 	if (r == -E2BIG)

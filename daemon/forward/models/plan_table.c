@@ -9,13 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-	CLIENT_ID_CHARS = 128, /* of artifacts, as W&B's client makes them */
-	SHA_CHARS_IN_PATH = 20,
-};
-
-static struct span text_leaf(const struct tree *t, const struct node *parent, const char *key,
-			     enum mp_type type)
+struct span row_text_leaf(const struct tree *t, const struct node *parent, const char *key,
+			  enum mp_type type)
 {
 	const struct node *leaf = tree_child(t, parent, span_of_text(key));
 	struct mp_value v;
@@ -36,8 +31,8 @@ static struct node *find_table(const struct tree *t, const struct node *after)
 		n = n->last;
 	for (n = tree_next_leaf(t, n); n != NULL; n = tree_next_leaf(t, n)) {
 		if (n->parent != NULL && span_is(node_key(n), "_type") &&
-		    span_is(text_leaf(t, n->parent, "_type", MP_STR), "table") &&
-		    text_leaf(t, n->parent, "blob", MP_BIN).len == DIGEST_BYTES)
+		    span_is(row_text_leaf(t, n->parent, "_type", MP_STR), "table") &&
+		    row_text_leaf(t, n->parent, "blob", MP_BIN).len == DIGEST_BYTES)
 			return n->parent;
 	}
 	return NULL;
@@ -53,8 +48,7 @@ static const struct plan_table *known_table(const struct plan *p, struct span bl
 	return NULL;
 }
 
-/* The key as folders of a path: no empty, "." or ".." among them. */
-static void add_path_key(struct buf *path, struct span key)
+void row_add_path_key(struct buf *path, struct span key)
 {
 	size_t at = 0;
 
@@ -77,12 +71,6 @@ static void add_path_key(struct buf *path, struct span key)
 	}
 }
 
-struct table_names {
-	struct buf path;
-	char client_id[CLIENT_ID_CHARS + 1];
-	char sequence_id[CLIENT_ID_CHARS + 1];
-};
-
 /* --- the same table again --- */
 
 static void copy_text(char *ret, size_t size, struct span text)
@@ -92,7 +80,7 @@ static void copy_text(char *ret, size_t size, struct span text)
 
 static int take_names(void *arg, const struct sent_file *f)
 {
-	struct table_names *n = arg;
+	struct row_file *n = arg;
 
 	(void)buf_add(&n->path, f->path.at, f->path.len); /* the buf remembers */
 	copy_text(n->client_id, sizeof(n->client_id), f->client_id);
@@ -114,12 +102,8 @@ static const struct change_upload *find_in_plan(const struct making *m, struct s
 	return NULL;
 }
 
-/* The names that these bytes have under this key, when they were planned before: trainers log the
- * same table twice. 1, 0, -errno. */
-static int find_names(struct table_names *n, const struct making *m, struct span key,
-		      const struct plan_table *table)
+int row_find_file(struct row_file *n, const struct making *m, struct span key, struct span blob)
 {
-	const struct span blob = {.at = table->blob, .len = DIGEST_BYTES};
 	const struct change_upload *u = find_in_plan(m, key, blob);
 	struct sent_file f;
 	int r;
@@ -137,17 +121,17 @@ static int find_names(struct table_names *n, const struct making *m, struct span
 
 /* Names that a retry must use again: they are stored with the row (research: wire/wandb-models 6).
  */
-static int name_table(struct table_names *n, const struct making *m, struct span key,
+static int name_table(struct row_file *n, const struct making *m, struct span key,
 		      const struct plan_table *table)
 {
-	int r = rng_base36(n->client_id, CLIENT_ID_CHARS);
+	int r = rng_base36(n->client_id, ARTIFACT_CLIENT_ID_CHARS);
 
 	if (r == 0)
-		r = rng_base36(n->sequence_id, CLIENT_ID_CHARS);
+		r = rng_base36(n->sequence_id, ARTIFACT_CLIENT_ID_CHARS);
 	(void)buf_add_text(&n->path, "media/table/");
-	add_path_key(&n->path, key);
+	row_add_path_key(&n->path, key);
 	(void)buf_printf(&n->path, "_%lld_%.*s.table.json", (long long)m->row->step,
-			 SHA_CHARS_IN_PATH, table->sha256);
+			 MEDIA_SHA_CHARS, table->sha256);
 	return r < 0 ? r : n->path.error;
 }
 
@@ -167,13 +151,23 @@ static void pack_url(struct pack *p, const char *name, const char *id, const cha
 }
 
 /* The value that stands in the history: where the table's file will be. */
-static int table_value(struct buf *ret, const struct table_names *n, struct span key,
-		       struct span log_mode, const struct plan_table *table)
+struct table_file_value {
+	struct span key;
+	struct span log_mode;
+	const struct plan_table *table;
+	bool has_artifact;
+};
+
+static int table_value(struct buf *ret, const struct row_file *n, const struct table_file_value *v)
 {
+	const struct plan_table *table = v->table;
+	struct span log_mode = v->log_mode;
+	struct span key = v->key;
+	bool has_artifact = v->has_artifact;
 	struct pack p;
 
 	pack_init(&p, ret);
-	pack_map(&p, 9);
+	pack_map(&p, has_artifact ? 9 : 7);
 	pack_pair_text(&p, "_type", "table-file");
 	pack_pair_str(&p, "path", buf_span(&n->path));
 	pack_pair_text(&p, "sha256", table->sha256);
@@ -181,12 +175,14 @@ static int table_value(struct buf *ret, const struct table_names *n, struct span
 	pack_pair_uint(&p, "ncols", table->columns);
 	pack_pair_uint(&p, "nrows", table->rows);
 	pack_pair_str(&p, "log_mode", log_mode.len > 0 ? log_mode : SPAN_LITERAL("IMMUTABLE"));
-	pack_url(&p, "artifact_path", n->client_id, "", key);
-	pack_url(&p, "_latest_artifact_path", n->sequence_id, ":latest", key);
+	if (has_artifact) {
+		pack_url(&p, "artifact_path", n->client_id, "", key);
+		pack_url(&p, "_latest_artifact_path", n->sequence_id, ":latest", key);
+	}
 	return ret->error;
 }
 
-static void add_upload(const struct making *m, const struct table_names *n, struct span key,
+static void add_upload(const struct making *m, const struct row_file *n, struct span key,
 		       const struct plan_table *table)
 {
 	const struct change c = {
@@ -211,11 +207,39 @@ static void add_upload(const struct making *m, const struct table_names *n, stru
 	changes_add(m->changes, &c);
 }
 
+static int add_artifact(const struct making *m, const struct row_file *n, struct span key,
+			const struct plan_table *table)
+{
+	const struct plan *p = m->plan;
+	const struct artifact_table t = {
+		.run = p->run,
+		.run_name = p->run_name,
+		.lsn = m->lsn,
+		.time_us = m->newest_us,
+		.step = m->row->step,
+		.key = key,
+		.blob = {.at = table->blob, .len = DIGEST_BYTES},
+		.client_id = n->client_id,
+		.sequence_client_id = n->sequence_id,
+		.is_held = p->table_artifacts == TABLE_ARTIFACTS_LAST,
+	};
+
+	return p->run_name[0] == '\0' || p->table_artifacts == TABLE_ARTIFACTS_NEVER
+		       ? 0
+		       : artifact_of_table(m->changes, &t);
+}
+
 /* Puts the file's value in the table's place. */
 static int replace_table(struct making *m, struct node *branch, const struct plan_table *table)
 {
 	struct tree *row = &m->plan->row;
-	struct table_names names;
+	const struct table_file_value v = {
+		.key = node_key(branch),
+		.log_mode = row_text_leaf(row, branch, "log_mode", MP_STR),
+		.table = table,
+		.has_artifact = m->plan->table_artifacts == TABLE_ARTIFACTS_ALWAYS,
+	};
+	struct row_file names;
 	struct buf value;
 	struct node *leaf;
 	bool is_new;
@@ -223,18 +247,19 @@ static int replace_table(struct making *m, struct node *branch, const struct pla
 
 	buf_init(&names.path, 4096);
 	buf_init(&value, 8192);
-	r = find_names(&names, m, node_key(branch), table);
+	r = row_find_file(&names, m, node_key(branch),
+			  (struct span){.at = table->blob, .len = DIGEST_BYTES});
 	is_new = r == 0;
 	if (r == 0)
 		r = name_table(&names, m, node_key(branch), table);
 	if (r >= 0)
-		r = table_value(&value, &names, node_key(branch),
-				text_leaf(row, branch, "log_mode", MP_STR), table);
-	if (r == 0) {
-		if (is_new)
-			add_upload(m, &names, node_key(branch), table);
-		r = tree_leaf(row, branch->parent, node_key(branch), &leaf);
+		r = table_value(&value, &names, &v);
+	if (r == 0 && is_new) {
+		add_upload(m, &names, v.key, table);
+		r = add_artifact(m, &names, v.key, table);
 	}
+	if (r == 0)
+		r = tree_leaf(row, branch->parent, node_key(branch), &leaf);
 	if (r == 0)
 		r = tree_set(leaf, buf_span(&value));
 	buf_done(&names.path);
@@ -250,7 +275,7 @@ static bool wants_table(struct making *m)
 
 	m->plan->tables_wanted = 0;
 	for (const struct node *n = find_table(row, NULL); n != NULL; n = find_table(row, n)) {
-		struct span blob = text_leaf(row, n, "blob", MP_BIN);
+		struct span blob = row_text_leaf(row, n, "blob", MP_BIN);
 
 		m->plan->tables_wanted++;
 		if (wants || known_table(m->plan, blob) != NULL)
@@ -270,7 +295,7 @@ int row_replace_tables(struct making *m)
 	if (wants_table(m))
 		return WANTS_TABLE;
 	while ((branch = find_table(row, NULL)) != NULL) {
-		struct span blob = text_leaf(row, branch, "blob", MP_BIN);
+		struct span blob = row_text_leaf(row, branch, "blob", MP_BIN);
 		const struct plan_table *table = known_table(m->plan, blob);
 		int r = 0;
 

@@ -1,7 +1,8 @@
-/* See run_parts.h: planning of what is neither a row nor beside the history: artifacts. The records
+/* See run_parts.h: planning of what is neither a row nor beside the history: artifacts and files. The records
  * of the stream `bulk` are handed out by their kind; each takes a slice and a transaction of its own. */
 #include "daemon/base/log.h"
 #include "daemon/forward/models/artifact_take.h"
+#include "daemon/forward/models/file_take.h"
 #include "daemon/forward/models/run_parts.h"
 #include "proto/base/mem.h"
 
@@ -29,6 +30,9 @@ static int take(struct slice *s, const struct stored_record *stored)
 	switch ((int)record.kind) {
 	case KIND_ARTIFACT:
 		return artifact_take(r->host->reader, r->changes, r->id, stored->lsn, &record);
+	case KIND_FILE:
+		return file_take(r->host->reader, r->changes, stored, &record, r->id,
+				 r->info->state >= RUN_FINISHING);
 	default: return 0; /* kept, and counted as waiting */
 	}
 }

@@ -57,6 +57,7 @@ static int read_run(struct models_run *r)
 	if (e < 0)
 		return e;
 	r->is_parked = r->info->parked[0] != '\0';
+	memcpy(r->plan->run_name, r->info->name, sizeof(r->plan->run_name));
 	r->plan->may_write = r->info->state != RUN_NEW;
 	r->plan->is_made |= r->info->server_id[0] != '\0';
 	r->has_letters = true; /* a look will tell */
