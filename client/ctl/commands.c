@@ -80,7 +80,7 @@ const struct command ctl_commands[] = {
 	 OPT_BIT(OPT_KIND) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_FOLLOW), 0, 1, NULL},
 	{"traces",
 	 "[--step A..B] [--op NAME] [--score N] [--grep TEXT] [--errors] [--slow] "
-	 "[-n N|--all] [--jsonl] RUN",
+	 "[-n N] [--all] [--jsonl] RUN",
 	 "judges' calls as trees: score and why, time, tokens", traces_run,
 	 OPT_BIT(OPT_STEP) | OPT_BIT(OPT_OP) | OPT_BIT(OPT_SCORE) | OPT_BIT(OPT_ERRORS) |
 		 OPT_BIT(OPT_SLOW) | OPT_BIT(OPT_GREP) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_ALL) |

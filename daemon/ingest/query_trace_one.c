@@ -314,7 +314,7 @@ static void not_found(struct query *q)
 	answer_error(
 		&q->out, q->id, "not_found",
 		"no call that is yours has that id: the whole id, or the last eight characters "
-		"of it or more; wbxctl traces lists them");
+		"of it or more: wbxctl traces RUN");
 }
 
 /* A pass through the store has come to its end. */

@@ -51,7 +51,8 @@ class Command:
 
     def __init__(self, name: str, ctl: Ctl) -> None:
         self.name = name
-        usage = next(line for line in ctl("help", *name.split()).splitlines() if "wbxctl " + name in line)
+        text = re.sub("\n {6}", " ", ctl("help", *name.split()))  # a long line goes on in the next
+        usage = next(line for line in text.splitlines() if "wbxctl " + name in line)
         arguments = usage.partition("wbxctl " + name)[2].strip()
         self.options_will_do = " | " in arguments or "|--" in arguments
         arguments = arguments.split(" | ")[0].replace("--older-than TIME|", "")
@@ -76,7 +77,7 @@ class Command:
 def table() -> tuple[list[str], set[str]]:
     """Names of commands, and the options that need a value."""
     source = (ROOT / "client/ctl/commands.c").read_text()
-    return (re.findall(r'\n\t\{"([a-z ]+)", "', source),
+    return (re.findall(r'\n\t\{"([a-z ]+)",\s+"', source),
             {"--" + name for name in re.findall(r'\{"([\w-]+)", [^,]+, VALUE_NEEDED', source)})
 
 
