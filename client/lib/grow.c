@@ -9,7 +9,8 @@
 #include <string.h>
 
 enum {
-	EDGE_BYTES = 32,       /* of a table's end: tells most that do not begin with it */
+	SAMPLES = 33, /* of a table's rows: tell most that do not begin with it */
+	SAMPLE_BYTES = 16,
 	OPTIONS_MAX = 64 << 10 /* columns and types that are worth remembering */
 };
 
@@ -29,7 +30,7 @@ struct grown {
 	uint32_t part_rows;
 	size_t own_bytes; /* rows behind those of the parts */
 	uint32_t own_rows;
-	uint8_t edge[EDGE_BYTES];
+	uint8_t samples[SAMPLES][SAMPLE_BYTES];
 	uint8_t digest[DIGEST_BYTES];
 	uint64_t used; /* when, in calls */
 };
@@ -112,13 +113,27 @@ static void put_head(struct buf *out, const struct grown *g, const struct table_
 
 /* --- is it the table that was? --- */
 
+/* The i-th sample of so many bytes of rows: from the first to the last. */
+static const uint8_t *sample(const struct table_draft *d, size_t total, size_t i)
+{
+	return rows_of(d, (total - SAMPLE_BYTES) / (SAMPLES - 1) * i, SAMPLE_BYTES).at;
+}
+
+static bool same_samples(const struct grown *g, const struct table_draft *d, size_t total)
+{
+	for (size_t i = 0; i < SAMPLES; i++) {
+		if (memcmp(g->samples[i], sample(d, total, i), SAMPLE_BYTES) != 0)
+			return false;
+	}
+	return true;
+}
+
 static bool may_begin_with(const struct grown *g, const struct table_draft *d, size_t rows_len)
 {
 	size_t total = g->part_bytes + g->own_bytes;
 
 	return g->used != 0 && total <= rows_len && d->rows >= g->part_rows + g->own_rows &&
-	       span_equal(buf_span(&g->options), options_of(d)) &&
-	       memcmp(g->edge, rows_of(d, total - EDGE_BYTES, EDGE_BYTES).at, EDGE_BYTES) == 0;
+	       span_equal(buf_span(&g->options), options_of(d)) && same_samples(g, d, total);
 }
 
 /* The draft begins with all the rows of g: by their digests. */
@@ -275,7 +290,8 @@ static void remember(struct grow *g, struct grown *t, const struct table_draft *
 {
 	struct span options = options_of(d);
 
-	memcpy(t->edge, rows_of(d, rows_len - EDGE_BYTES, EDGE_BYTES).at, EDGE_BYTES);
+	for (size_t i = 0; i < SAMPLES; i++)
+		memcpy(t->samples[i], sample(d, rows_len, i), SAMPLE_BYTES);
 	buf_clear(&t->options);
 	t->used = buf_add(&t->options, options.at, options.len) < 0 ? 0 : ++g->calls;
 }

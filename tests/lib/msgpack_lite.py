@@ -92,6 +92,9 @@ class _Reader:
     def text(self, n: int) -> str:
         return self.take(n).decode("utf-8", "surrogateescape")
 
+    def ext(self, n: int) -> tuple[int, bytes]:
+        return self.number(">b"), self.take(n)
+
     def array(self, n: int) -> list:
         return [self.value() for _ in range(n)]
 
@@ -101,7 +104,7 @@ class _Reader:
 
 _CONSTANTS = {0xc0: None, 0xc2: False, 0xc3: True}
 _NUMBERS = {0xca: ">f", 0xcb: ">d", 0xcc: ">B", 0xcd: ">H", 0xce: ">I", 0xcf: ">Q", 0xd0: ">b", 0xd1: ">h", 0xd2: ">i", 0xd3: ">q"}
-_SIZED = {0xc4: ("take", ">B"), 0xc5: ("take", ">H"), 0xc6: ("take", ">I"), 0xd9: ("text", ">B"), 0xda: ("text", ">H"),
+_SIZED = {0xc7: ("ext", ">B"), 0xc8: ("ext", ">H"), 0xc9: ("ext", ">I"), 0xc4: ("take", ">B"), 0xc5: ("take", ">H"), 0xc6: ("take", ">I"), 0xd9: ("text", ">B"), 0xda: ("text", ">H"),
           0xdb: ("text", ">I"), 0xdc: ("array", ">H"), 0xdd: ("array", ">I"), 0xde: ("map", ">H"), 0xdf: ("map", ">I")}
 
 

@@ -39,8 +39,8 @@ RUNTIME = _runtime()
 
 
 def python_env(**more: str) -> dict[str, str]:
-    """Environment of a Python process that uses the built package."""
-    env = clean_env(PYTHONPATH=str(BUILD / "client/python"), PYTHONDONTWRITEBYTECODE="1", **more)
+    """Environment of a Python process that uses the built package. WBX_FILES=on: it gathers files as it does for users."""
+    env = clean_env(PYTHONPATH=str(BUILD / "client/python"), PYTHONDONTWRITEBYTECODE="1", **{"WBX_FILES": "off"} | more)
     if RUNTIME:  # the interpreter's own leaks are not ours
         env |= {"LD_PRELOAD": RUNTIME, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
     return env

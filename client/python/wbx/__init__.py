@@ -24,7 +24,7 @@ from ._values import Histogram
 
 __all__ = ["AlertLevel", "Audio", "BoundingBoxes2D", "Classes", "Config", "Error", "Histogram", "Html", "Image", "ImageMask", "Metric", "Plotly",
            "Run", "Stopped", "Summary", "Table", "UsageError", "Video", "alert", "attach", "attributes", "config", "define_metric", "finish", "flush",
-           "get_current_call", "init", "log", "login", "mark_preempting", "op", "run", "summary", "thread"]
+           "get_current_call", "init", "log", "log_benchmark", "log_code", "login", "mark_preempting", "op", "run", "save", "summary", "thread"]
 
 run: Run | None = None
 config: Any = None
@@ -39,7 +39,7 @@ def _env_tags() -> list[str] | None:
 def init(project: str | None = None, name: str | None = None, entity: str | None = None, id: str | None = None,
          config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
          job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False,
-         raise_on_stop: bool = False, console: str | None = None, label: str | None = None, token: str | bool | None = None,
+         raise_on_stop: bool = False, save_code: bool = False, console: str | None = None, label: str | None = None, token: str | bool | None = None,
          **ignored: Any) -> Run:
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
@@ -59,6 +59,9 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
 
     ``merge_rows=True`` is for trainers that log one value a call: calls without a step are one row as long as their keys differ and
     each comes within a second of the one before, or says the same value of a step metric (define_metric); ``commit=True`` ends it.
+
+    What is known of the program goes into the run's files within five seconds, beside its work: wandb-metadata.json, requirements.txt, diff.patch, config.yaml; with
+    ``save_code`` the program itself. WANDB_DISABLE_GIT, WANDB_DISABLE_CODE and WANDB_X_DISABLE_META=true leave some out, WBX_FILES=off all.
 
     ``token`` lets other users of the machine join the run, when they know it (attach): a text of 16 bytes or more, or True for one
     that is made here and stands in ``run.token``.
@@ -93,6 +96,7 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
         new._capture_console()
     if config is not None:
         new.config.update(config)
+    new._files.gather(save_code)
     _run.tell_begin(new)
     if resume is not None:
         new._resume(resume)
@@ -149,6 +153,21 @@ def _open(what: str) -> Run:
 def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
     """Run.log of the open run."""
     _open("log").log(data, step=step, commit=commit)
+
+
+def save(glob_str: Any, base_path: Any = None, policy: str = "live") -> list[str]:
+    """Run.save of the open run."""
+    return _open("save").save(glob_str, base_path, policy)
+
+
+def log_code(root: str | None = ".", name: str | None = None, include_fn: Any = None, exclude_fn: Any = None) -> list[str]:
+    """Run.log_code of the open run."""
+    return _open("log_code").log_code(root, name, include_fn, exclude_fn)
+
+
+def log_benchmark(name: str, score: float | None, rows: Any = None, step: int | None = None) -> None:
+    """Run.log_benchmark of the open run."""
+    _open("log_benchmark").log_benchmark(name, score, rows, step)
 
 
 def define_metric(name: str, **options: Any) -> Metric:

@@ -16,7 +16,7 @@ import time
 from typing import Any, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from . import _console, _media, _native, _resume, _table
+from . import _benchmark, _console, _files, _media, _native, _resume, _table
 from ._values import plain
 
 RESUME_TIMEOUT_MS = 5000  # how long init(resume=...) waits for W&B, when the link is up
@@ -259,6 +259,7 @@ class Run:
         self.notes = notes
         self.config = Config(native)
         self.summary = Summary(native)
+        self._files = _files.Files(self._save_file, self.config.as_dict, attached)
 
     # -- logging -------------------------------------------------------------------------------------------
 
@@ -332,6 +333,33 @@ class Run:
         if not isinstance(seconds, (int, float)) or not 0 <= seconds < 1e9:
             raise UsageError("wait_duration must be seconds or a timedelta")
         _look(self._native.alert(_plain_text(title), _plain_text(text), name, int(seconds * 1000)), "an alert")
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def _save_file(self, name: str, data: bytes, policy: str) -> None:
+        _look(self._native.save(name, data, policy), f"the file {name}")
+
+    def save(self, glob_str: Any, base_path: Any = None, policy: str = "live") -> list[str]:
+        """Takes the files that fit the pattern into the run's files in W&B, under their paths below ``base_path`` (the current folder; of an absolute pattern its
+        folder), and returns their names there. They are read at once. With ``policy`` live or end those that have changed are
+        taken again when the run finishes; now: once."""
+        if policy not in _files.POLICIES:
+            raise UsageError(f"policy must be one of {', '.join(_files.POLICIES)}, not {policy!r}")
+        saved, faults = self._files.save(os.fspath(glob_str), None if base_path is None else os.fspath(base_path), policy)
+        for fault in faults:
+            _say_once(fault)
+        return saved
+
+    def log_code(self, root: str | None = ".", name: str | None = None, include_fn: Any = None, exclude_fn: Any = None) -> list[str]:
+        """Takes the Python files below root, or what include_fn(path[, root]) says and exclude_fn() does not, into the run's
+        files as code/<path>: 2,000 files and 50 MiB at most."""
+        return self._files.save_folder(root or ".", include_fn or (lambda path: path.endswith(".py")), exclude_fn or (lambda path: False))
+
+    def log_benchmark(self, name: str, score: float | None, rows: Any = None, step: int | None = None) -> None:
+        """Logs what a benchmark came to: ``benchmark/<name>`` is the score, ``bench/<name>`` a table of question, thought, answer and score, which W&B joins across
+        runs on the question. ``rows`` are dicts or 4-tuples; a ``<think>...</think>`` at an answer's beginning is its thought. Into a
+        run that has ended: wbx.attach()."""
+        self.log(_benchmark.row(name, score, rows), step=step, commit=True if step is not None else None)
 
     # -- the console ---------------------------------------------------------------------------------------
 
@@ -459,6 +487,7 @@ class Run:
                 return
             self._finished = True
         _console.release(self._take_output)
+        self._files.finish()
         _look(self._native.finish(exit_code, at_exit), "the end of the run")
         if self._autoresume and exit_code == 0:
             _resume.forget(self.id)
@@ -573,6 +602,7 @@ def _at_exit() -> None:
         runs.sort(key=lambda run: run._attached)
         for run in runs:
             _console.release(run._take_output)
+            run._files.finish()
         forget = next(filter(None, (_resume.path_of(run.id) for run in runs if run._autoresume)), None)
         _native.finish_at_exit(_client, [run._native for run in runs], sum(not run._attached for run in runs), FINISH_TIMEOUT_MS, WORD_TIMEOUT_MS,
                                forget, threading.active_count() == 1)
