@@ -1,9 +1,8 @@
 """Traces: calls arrive at the trace server once, whole, with the run and the step, whatever happens on the way."""
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import signal
 from typing import Any
 
 from client import Client, greeted, now_us
@@ -123,6 +122,257 @@ def a_kill_after_a_plan_loses_and_doubles_nothing(box: Box) -> None:
 @test
 def a_kill_before_the_mark_sends_the_same_again(box: Box) -> None:
     _kill_at(box, "weave.answered:7")
+
+
+def traced(box: Box, *args: str, **settings: Any) -> tuple[Weave, Daemon, Client, Ctl]:
+    """A run that is open, with its client."""
+    _, weave, daemon = tracing(box, *args, **settings)
+    c = box.enter(greeted(daemon.socket, rank=0, host="gpu07", pid=7))
+    c.open_run("r")
+    return weave, daemon, c, Ctl(daemon)
+
+
+# -- odd orders and deaths
+
+@test
+def ends_may_come_before_starts_and_children_before_parents(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    root = Call(c, "root")
+    child = Call(c, "child", root)
+    child.end(1)
+    root.end(2)
+    child.start()
+    root.start()
+    late = Call(c, "late", root).complete("x")
+    c.flush()
+    calls = weave.await_calls(3)
+    assert calls[root.id]["summary"]["status_counts"] == {"success": 3, "error": 0}
+    assert calls[late.id]["output"] == "x" and calls[child.id]["output"] == 1
+    nothing_waits(ctl)
+    weave.check()
+
+
+@test
+def a_parent_elsewhere_makes_a_local_root(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    elsewhere = Call(c, "never logged here")
+    child = Call(c, "child", elsewhere).complete(1)
+    c.flush()
+    until(lambda: ctl("flush") is not None and weave.calls(), "it does not wait for its parent when asked to")
+    calls = weave.calls()
+    assert calls[child.id]["parent_id"] == elsewhere.id and calls[child.id]["trace_id"] == elsewhere.trace
+    weave.check(warnings=("never came",))
+
+
+@test
+def calls_of_a_dead_process_end_with_a_word_and_a_real_end_replaces_it(box: Box) -> None:
+    weave, daemon, c, ctl = traced(box, daemon__gone_after="0")
+    other = greeted(daemon.socket, host="gpu08", pid=4711)
+    other.send("attach", run="r", t=now_us(), project="p")
+    root = Call(other, "root", inputs={"a": 1}).start()
+    other.flush()
+    other.close()
+    gone = until(lambda: ctl("flush") is not None and (x := weave.calls().get(root.id)) and "ended_at" in x and x or None,
+                 "the dead one's call has an end")
+    assert json.loads(gone["exception"])["type"] == "ProcessGone" and "4711 on gpu08" in gone["exception"], gone
+    assert gone["summary"]["status_counts"] == {"success": 0, "error": 1} and gone["inputs"] == {"a": 1}
+    back = greeted(daemon.socket, producer=other.producer)
+    back.seq = other.seq
+    back.send("attach", run="r", t=now_us(), project="p")
+    back.send("call", phase="end", run="r", id=root.id, t=now_us(), ended_at=now_us(), output=7)
+    back.flush()
+    real = until(lambda: ctl("flush") is not None and (x := weave.calls()[root.id]).get("output") == 7 and x or None, "the real end")
+    assert real["started_at"] == gone["started_at"] and "exception" not in real
+    nothing_waits(ctl)
+    back.close()
+
+
+@test
+def a_call_that_is_open_for_long_is_started_and_what_ends_below_it_follows(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    root = Call(c, "train")
+    root.started -= 60_000_000
+    root.start()
+    child = Call(c, "judge", root).start().end(1, summary={"usage": {"m": {"requests": 1}}})
+    c.flush()
+    calls = weave.await_calls(1)
+    assert calls[child.id]["parent_id"] == root.id
+    until(lambda: "op_name" in weave.calls().get(root.id, {}), "the start of the root")
+    assert "ended_at" not in weave.calls()[root.id]
+    root.end("done")
+    c.flush()
+    calls = weave.await_calls(2)
+    assert calls[root.id]["writes"] == ["start", "end"] and calls[root.id]["output"] == "done"
+    assert calls[root.id]["summary"] == {"usage": {"m": {"requests": 1}}, "status_counts": {"success": 2, "error": 0}}
+    nothing_waits(ctl)
+    weave.check()
+
+
+@test
+def an_end_without_a_start_and_a_bad_id_are_dead_letters_and_nothing_else_waits_for_them(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    c.send("call", phase="start", run="r", t=now_us(), id="c3650db30e5e4df7ba6fc0e1080af002", trace_id=uuid7(), op="x")
+    c.send("call", phase="middle", run="r", t=now_us(), id=uuid7())
+    fine = Call(c, "fine").complete(1)
+    c.flush()
+    assert set(weave.await_calls(1)) == {fine.id}
+    nothing_waits(ctl)
+    assert len(ctl.lines("dead", "list")) == 2
+
+
+# -- big and odd values
+
+@test
+def ten_thousand_children_go_from_below_and_are_summed_up(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    root = Call(c, "root").start()
+    for i in range(10_000):
+        Call(c, "child", root).complete(i, exception="{}" if i % 1000 == 0 else None,
+                                        summary={"usage": {"m": {"requests": 1, "total_tokens": 2}}})
+    root.end(0)
+    c.flush()
+    calls = weave.await_calls(10_001, 60)
+    assert calls[root.id]["summary"] == {"usage": {"m": {"requests": 10_000, "total_tokens": 20_000}},
+                                         "status_counts": {"success": 9_991, "error": 10}}
+    assert max(r["calls"] for r in weave.ask("/__log")) <= 1000
+    nothing_waits(ctl)
+    weave.check()
+
+
+@test
+def a_huge_output_is_cut_with_a_word_and_kept_whole(box: Box) -> None:
+    weave, daemon, c, ctl = traced(box)
+    huge = b"\xc3\xa4" * (15 << 20)
+    digest = c.blob(1, huge)
+    text = {"_type": "text", "blob": digest, "size": len(huge), "head": "x"}
+    one = Call(c, "one").complete({"text": text, "short": "s"}, blobs=[digest])
+    c.flush()
+    got = weave.await_calls(1, 30)[one.id]
+    assert got["output"]["short"] == "s" and len(json.dumps(got)) < 4 << 20
+    assert got["output"]["text"].endswith(f"of {len(huge)} bytes; whole: wbxctl trace]")
+    nothing_waits(ctl)
+    assert daemon.store.blobs(), "the whole is here"
+
+
+@test
+def values_come_as_the_server_takes_them_and_secrets_do_not(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    png = b"\x89PNG\r\n\x1a\n" + bytes(100)
+    one = Call(c, "one", inputs={"api_key": "sk-secret", "nan": float("nan"), "img": png}, display_name="shown", thread_id="t1", turn_id="u1",
+               attributes={"Authorization": "Bearer secret", "rollout_id": "r7"}).complete({"x": {"client_secret": "secret"}, "y": 1})
+    c.flush()
+    got = weave.await_calls(1)[one.id]
+    assert "secret" not in json.dumps(got).replace("client_secret", ""), got
+    assert got["inputs"]["nan"] is None and got["inputs"]["img"].startswith("data:image/png;base64,iVBORw0KGgo")
+    assert (got["display_name"], got["thread_id"], got["turn_id"], got["attributes"]["rollout_id"]) == ("shown", "t1", "u1", "r7")
+    weave.check()
+
+
+@test
+def feedback_objects_costs_and_sources_go_with_the_calls(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    source = "def judge(x):\n    return 1\n"
+    sha = hashlib.sha256(source.encode()).digest()
+    one = Call(c, "judge", source=source, source_sha256=sha).complete(0.5)
+    two = Call(c, "judge", source_sha256=sha).complete(0.6)
+    c.send("feedback", run="r", t=now_us(), id=uuid7(), call_id=one.id, type="wandb.runnable.judge", payload={"output": {"score": 0.5}})
+    c.send("feedback", run="r", t=now_us(), id=uuid7(), call_id=two.id, type="wandb.note.1", payload={"note": "odd"})
+    c.send("object", run="r", t=now_us(), name="prompt", type="StringPrompt", data={"content": "Judge {x}"})
+    c.send("object", run="r", t=now_us(), name="rollouts", type="Dataset", data={"rows": [{"a": 1}, {"a": "\u00e4"}]})
+    c.send("cost", run="r", t=now_us(), model="own", prompt_token_cost=1e-7, completion_token_cost=2e-7, provider="vllm")
+    c.flush()
+    weave.await_calls(2)
+    nothing_waits(ctl)
+    state = weave.ask("/__state")
+    assert sorted(f["feedback_type"] for f in state["feedback"]) == ["wandb.note.1", "wandb.runnable.judge"]
+    assert source in state["files"].values()
+    names = sorted(o["object_id"] for o in state["objects"])
+    assert names == ["judge", "prompt", "rollouts"], names
+    [rows] = [o["val"]["rows"] for o in state["objects"] if o["object_id"] == "rollouts"]
+    assert rows.rpartition("/")[2] in state["tables"] and state["costs"][0]["costs"]["own"]["provider_id"] == "vllm"
+    weave.check()
+
+
+# -- what the server says
+
+@test
+def a_poisoned_call_is_set_aside_and_the_rest_arrives(box: Box) -> None:
+    weave, _, c, ctl = traced(box)
+    weave.break_down("poison", count=-1, match="POISON")
+    bad = Call(c, "bad", inputs={"x": "POISON"}).complete(1)
+    fine = [Call(c, "fine").complete(i) for i in range(20)]
+    c.flush()
+    calls = weave.await_calls(20)
+    assert set(calls) == {x.id for x in fine}
+    nothing_waits(ctl)
+    [letter] = ctl.lines("dead", "list")
+    assert letter["what"] == "call" and letter["sink"] == "weave" and bad.id not in calls
+    weave.check()
+
+
+@test
+def too_big_a_body_is_halved(box: Box) -> None:
+    weave, _, c, ctl = traced(box, "--max-body", "100000")
+    sent = [Call(c, "one", inputs={"x": "y" * 20_000}).complete(i) for i in range(20)]
+    c.flush()
+    assert set(weave.await_calls(20)) == {x.id for x in sent}
+    nothing_waits(ctl)
+    weave.check()
+
+
+@test
+def an_old_server_gets_the_routes_of_before(box: Box) -> None:
+    weave, _, c, ctl = traced(box, "--old")
+    sent = judge(c)
+    c.flush()
+    calls = weave.await_calls(5)
+    assert set(calls) == {x.id for x in sent}
+    assert calls[sent[0].id]["writes"] == ["start", "end"] and calls[sent[0].id]["output"] == [0.7]
+    nothing_waits(ctl)
+
+
+@test
+def a_project_that_is_not_there_parks_the_traces_and_retry_sends_them(box: Box) -> None:
+    weave, daemon, c, ctl = traced(box)
+    weave.break_down("status", status=404, count=1, body={"reason": "Project not found: wbx-team/p"})
+    sent = judge(c)
+    c.flush()
+    daemon.await_log("traces are parked")
+    assert weave.calls() == {}
+    daemon.kill9()
+    daemon.start()
+    assert weave.calls() == {}
+    ctl("retry", "--run", "r")
+    assert set(weave.await_calls(5)) == {x.id for x in sent}
+
+
+@test
+def a_refused_key_loses_nothing(box: Box) -> None:
+    weave, daemon, c, ctl = traced(box)
+    weave.break_down("status", status=401, count=2)
+    sent = judge(c)
+    c.flush()
+    assert set(weave.await_calls(5)) == {x.id for x in sent}
+    nothing_waits(ctl)
+    weave.check()
+
+
+@test
+def a_trace_waits_for_its_run_and_for_the_link(box: Box) -> None:
+    fake, weave, daemon = tracing(box)
+    fake.stop()
+    weave.stop()
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        sent = judge(c)
+        c.flush()
+        daemon.kill9()
+        daemon.start()
+        weave.start()
+        assert weave.calls() == {}
+        fake.start()
+        assert set(weave.await_calls(5)) == {x.id for x in sent}
+    weave.check()
 
 
 if __name__ == "__main__":
