@@ -404,6 +404,7 @@ def a_guest_that_will_be_preempted_is_no_matter_of_the_run(box: Box) -> None:
 @test
 def a_run_beats_on_while_only_uploads_are_left(box: Box) -> None:
     fake, daemon = sending(box, models__heartbeat="500ms")
+    fake.fault({"kind": "storage"}, {"status": 503}, count=-1)
     t = trainer(box, """\
         run = wbx.init(project="p", id="r")
         run.log({"t": wbx.Table(columns=["a"], data=[[1]])})
@@ -418,7 +419,9 @@ def a_run_beats_on_while_only_uploads_are_left(box: Box) -> None:
         if start == 0:
             daemon.kill9()
             daemon.start()
-    fake.check(final=False)
+    fake.clear_faults()
+    fake.await_run("r", "finished")
+    fake.check()
 
 
 main()
