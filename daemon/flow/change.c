@@ -135,3 +135,25 @@ void changes_add(struct changes *c, const struct change *change)
 	for (size_t i = 0; i < array_len(borrowed); i++)
 		keep(c, borrowed[i]);
 }
+
+void changes_add_dead_record(struct changes *c, const char *sink, int64_t run, int64_t time_us,
+			     struct span record, const char *reason)
+{
+	const struct change dead = {
+		.kind = CHANGE_DEAD_ADD,
+		.run = run,
+		.text = span_of_text(sink),
+		.time_us = time_us,
+		.dead =
+			{
+				.what = "record",
+				.step = -1,
+				.reason = span_of_text(reason),
+				.request = SPAN_LITERAL(""),
+				.answer = SPAN_LITERAL(""),
+				.body = record,
+			},
+	};
+
+	changes_add(c, &dead);
+}

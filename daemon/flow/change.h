@@ -196,3 +196,6 @@ struct changes *changes_free(struct changes *c);
 void changes_reset(struct changes *c);
 /* Copies the change and all that it borrows. The first failure stays in c->error. */
 void changes_add(struct changes *c, const struct change *change);
+/* The record cannot be sent, and becomes a dead letter of the run; it must not stop those behind it. */
+void changes_add_dead_record(struct changes *c, const char *sink, int64_t run, int64_t time_us,
+			     struct span record, const char *reason);

@@ -1,6 +1,7 @@
 /* See ask.h. */
 #include "daemon/forward/ask.h"
 
+#include "daemon/flow/run_search.h"
 #include "daemon/forward/compare.h"
 #include "daemon/forward/models/plan.h"
 #include "daemon/forward/models/side.h"
@@ -181,47 +182,22 @@ void ask_probe(const struct order_context *c, struct order *o)
 
 /* --- does it have a run? --- */
 
-struct search {
-	const struct order *o;
-	struct run_info *ret;
-	unsigned found;
-	int64_t last;
-	unsigned seen;
-};
-
-static int on_run(void *arg, const struct run_info *run)
-{
-	struct search *s = arg;
-
-	s->seen++;
-	s->last = run->id;
-	if ((s->o->is_admin || s->o->uid == run->uid) &&
-	    run_is_called(run, span_of_text(s->o->run))) {
-		*s->ret = *run;
-		s->found++;
-	}
-	return 0;
-}
-
 /* 0; or the order's result, with its text. */
 static int find_run(struct ask *ask, const char **ret_text)
 {
-	struct search s = {.o = ask->order, .ret = ask->run};
+	struct run_search s = {
+		.wanted = span_of_text(ask->order->run),
+		.is_any = ask->order->is_admin,
+		.uid = ask->order->uid,
+		.run = ask->run,
+	};
 	int r;
 
-	*ret_text = NULL;
 	do {
-		s.seen = 0;
-		r = reader_runs(ask->reader, s.last, on_run, &s);
-	} while (r == 0 && s.seen > 0);
-	if (r < 0)
-		return r;
-	if (s.found == 1)
-		return 0;
-	*ret_text = s.found == 0
-			    ? "there is no run of that name that is yours; wbxctl runs lists them"
-			    : "several runs have that id; say entity/project/id";
-	return -ENOENT;
+		r = run_search_next(&s, ask->reader);
+	} while (r > 0);
+	*ret_text = r == 0 && s.found != 1 ? run_search_failure(&s) : NULL;
+	return *ret_text != NULL ? -ENOENT : r;
 }
 
 /* What the store says of the run beside its lines. */

@@ -74,6 +74,16 @@ bool query_may_see(const struct query *q, uint32_t uid)
 	return q->is_admin || uid == q->uid;
 }
 
+void query_search(const struct query *q, struct run_search *ret, struct run_info *run)
+{
+	*ret = (struct run_search){
+		.wanted = mp_get_str(mp_of(buf_span(&q->args)), "run"),
+		.is_any = q->is_admin,
+		.uid = q->uid,
+		.run = run,
+	};
+}
+
 void query_pack_run_name(struct pack *p, const struct run_info *run)
 {
 	pack_pair_text(p, "run", run->name);

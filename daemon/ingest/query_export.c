@@ -18,7 +18,7 @@ enum {
 
 struct query_export {
 	struct run_info run; /* the one that is meant */
-	unsigned found;
+	struct run_search search;
 	struct history *history;
 	int64_t now_us;
 	struct buf rows; /* told, and not handed out yet */
@@ -35,25 +35,6 @@ struct query_export *query_export_free(struct query_export *e)
 }
 
 /* --- which run --- */
-
-struct search {
-	struct query *q;
-	unsigned seen;
-};
-
-static int on_run(void *arg, const struct run_info *run)
-{
-	struct search *s = arg;
-	struct span wanted = mp_get_str(mp_of(buf_span(&s->q->args)), "run");
-
-	s->seen++;
-	s->q->after = run->id;
-	if (!query_may_see(s->q, run->uid) || !run_is_called(run, wanted))
-		return 0;
-	s->q->export->run = *run;
-	s->q->export->found++;
-	return 0;
-}
 
 static int open_history(struct query *q, struct reader *reader)
 {
@@ -76,22 +57,16 @@ static int open_history(struct query *q, struct reader *reader)
 /* A page of runs. 0; then the run is found, or there is more, or the answer is complete. */
 static int search(struct query *q, struct reader *reader)
 {
-	struct search s = {.q = q};
-	int r = reader_runs(reader, q->after, on_run, &s);
+	struct run_search *s = &q->export->search;
+	int r = run_search_next(s, reader);
 
-	if (r < 0)
-		return r;
-	q->more = s.seen > 0;
-	if (q->more)
-		return 0;
-	if (q->export->found == 1) {
-		q->more = true;
+	q->more = r > 0 || s->found == 1;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (s->found == 1)
 		return open_history(q, reader);
-	}
-	answer_error(&q->out, q->id, q->export->found == 0 ? "not_found" : "ambiguous",
-		     q->export->found == 0
-			     ? "there is no run of that name that is yours; wbxctl runs lists them"
-			     : "several runs have that id; say entity/project/id");
+	answer_error(&q->out, q->id, s->found == 0 ? "not_found" : "ambiguous",
+		     run_search_failure(s));
 	return 0;
 }
 
@@ -169,6 +144,7 @@ int query_export(struct query *q, struct reader *reader)
 		if (q->export == NULL)
 			return -ENOMEM;
 		buf_init(&q->export->rows, ROWS_BYTES_MAX);
+		query_search(q, &q->export->search, &q->export->run);
 	}
 	return q->export->history == NULL ? search(q, reader) : tell(q, reader);
 }

@@ -2,12 +2,16 @@
  * Worker thread, or the only one of `wbxd --answer`. */
 #pragma once
 
+#include "daemon/flow/run_search.h"
 #include "daemon/ingest/query.h"
 #include "proto/pack.h"
 
 /* --- query.c --- */
 /* Who asks may see what belongs to uid. */
 bool query_may_see(const struct query *q, uint32_t uid);
+/* Begins the search for the run that the question names, among those the asker may see; what is found
+ * goes to *run (borrowed). */
+void query_search(const struct query *q, struct run_search *ret, struct run_info *run);
 /* Three pairs: run, project, entity. */
 void query_pack_run_name(struct pack *p, const struct run_info *run);
 

@@ -33,6 +33,7 @@ int query_trace_open(struct query *q)
 	q->trace = mem_zalloc(sizeof(*q->trace));
 	if (q->trace == NULL)
 		return -ENOMEM;
+	query_search(q, &q->trace->search, &q->trace->run);
 	buf_init(&q->trace->blobs, (size_t)RECORD_BLOBS_MAX * DIGEST_BYTES);
 	buf_init(&q->trace->piece, SEARCH_BYTES);
 	r = map_init(&q->trace->ids);
@@ -43,43 +44,18 @@ int query_trace_open(struct query *q)
 
 /* --- which run --- */
 
-struct search {
-	struct query *q;
-	unsigned seen;
-};
-
-static int on_run(void *arg, const struct run_info *run)
-{
-	struct search *s = arg;
-	struct span wanted = mp_get_str(mp_of(buf_span(&s->q->args)), "run");
-
-	s->seen++;
-	s->q->after_run = run->id;
-	if (!query_may_see(s->q, run->uid) || !run_is_called(run, wanted))
-		return 0;
-	s->q->trace->run = run->id;
-	s->q->trace->found++;
-	return 0;
-}
-
 static int search_run(struct query *q, struct reader *reader)
 {
-	struct search s = {.q = q};
-	int r = reader_runs(reader, q->after_run, on_run, &s);
+	struct run_search *s = &q->trace->search;
+	int r = run_search_next(s, reader);
 
-	if (r < 0)
-		return r;
-	q->more = true;
-	if (s.seen > 0)
-		return 0;
-	q->trace->run_is_known = q->trace->found == 1;
-	q->more = q->trace->run_is_known;
-	if (!q->more)
-		answer_error(&q->out, q->id, q->trace->found == 0 ? "not_found" : "ambiguous",
-			     q->trace->found == 0
-				     ? "there is no run of that name that is yours; wbxctl runs "
-				       "lists them"
-				     : "several runs have that id; say entity/project/id");
+	q->more = r > 0 || s->found == 1;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	q->trace->run_is_known = s->found == 1;
+	if (!q->trace->run_is_known)
+		answer_error(&q->out, q->id, s->found == 0 ? "not_found" : "ambiguous",
+			     run_search_failure(s));
 	return 0;
 }
 
@@ -170,7 +146,7 @@ int query_traces(struct query *q, struct reader *reader)
 		return r;
 	if (!q->trace->run_is_known)
 		return search_run(q, reader);
-	r = reader_records(reader, stream_of(q->trace->run, CLASS_TRACES), q->after, READER_PAGE,
+	r = reader_records(reader, stream_of(q->trace->run.id, CLASS_TRACES), q->after, READER_PAGE,
 			   on_listed, &l, &count);
 	if (r < 0)
 		return r;

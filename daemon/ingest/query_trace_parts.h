@@ -13,8 +13,8 @@ enum trace_phase {
 
 struct query_trace {
 	/* a list */
-	int64_t run;
-	unsigned found;
+	struct run_info run;
+	struct run_search search;
 	bool run_is_known;
 	/* one trace */
 	enum trace_phase phase;

@@ -139,23 +139,8 @@ static const char *fault_of(const struct taking *t)
 
 static void set_aside(const struct taking *t, const char *reason)
 {
-	const struct change c = {
-		.kind = CHANGE_DEAD_ADD,
-		.run = t->run,
-		.text = SPAN_LITERAL("artifacts"),
-		.time_us = (int64_t)t->record->time_us,
-		.dead =
-			{
-				.what = "record",
-				.step = -1,
-				.reason = span_of_text(reason),
-				.request = SPAN_LITERAL(""),
-				.answer = SPAN_LITERAL(""),
-				.body = t->record->payload,
-			},
-	};
-
-	changes_add(t->changes, &c);
+	changes_add_dead_record(t->changes, "artifacts", t->run, (int64_t)t->record->time_us,
+				t->record->payload, reason);
 	log_warn("models", "run=%lld lsn=%lld an artifact is set aside: %s", (long long)t->run,
 		 (long long)t->lsn, reason);
 }

@@ -289,28 +289,6 @@ static const char too_much[] =
 	"the run has more keys, metrics or writers than wbx takes; the rest is not sent";
 static const char unreadable[] = "what the record holds cannot be read";
 
-static void give_up(struct plan *p, struct changes *changes, const struct stored_record *record,
-		    const char *reason)
-{
-	const struct change c = {
-		.kind = CHANGE_DEAD_ADD,
-		.run = p->run,
-		.text = SPAN_LITERAL("models"),
-		.time_us = record->time_us,
-		.dead =
-			{
-				.what = "record",
-				.step = -1,
-				.reason = span_of_text(reason),
-				.request = SPAN_LITERAL(""),
-				.answer = SPAN_LITERAL(""),
-				.body = record->payload,
-			},
-	};
-
-	changes_add(changes, &c);
-}
-
 int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 	      const struct stored_record *record, enum plan_outcome *ret,
 	      uint8_t ret_blob[DIGEST_BYTES])
@@ -325,7 +303,8 @@ int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 	}
 	r = take_record(p, record);
 	if (r == -E2BIG || r == -EBADMSG) { /* it must not stop those behind it */
-		give_up(p, changes, record, r == -E2BIG ? too_much : unreadable);
+		changes_add_dead_record(changes, "models", p->run, record->time_us, record->payload,
+					r == -E2BIG ? too_much : unreadable);
 		r = changes->error;
 	}
 	if (r < 0)

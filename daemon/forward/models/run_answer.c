@@ -375,7 +375,7 @@ static void accepted(struct models_run *r, struct span body, const struct wire_r
 	if (r->request.kind == REQUEST_UPSERT || r->request.kind == REQUEST_STREAM)
 		r->heard_ms = clock_mono_ms();
 	switch (r->request.kind) {
-	case REQUEST_STATUS: run_status_is_known(r, server, r->is_too_big ? -E2BIG : 0); return;
+	case REQUEST_STATUS: run_status_is_known(r, server); return;
 	case REQUEST_ROWS: run_rows_are_known(r); return;
 	case REQUEST_UPSERT: upsert_is_taken(r, server); return;
 	case REQUEST_STREAM:
@@ -478,7 +478,6 @@ void run_on_answer(void *arg, struct sink *sink, const struct http_answer *a)
 		(void)snprintf(answer.error, sizeof(answer.error), "an answer that cannot be read");
 	}
 	facts.has_errors = e == -EREMOTEIO;
-	r->is_too_big = e == -E2BIG || e == -EMSGSIZE;
 	if (spacing_ms > 0)
 		r->not_before_ms = now_ms + spacing_ms;
 	obey(r, &answer, sink_judge(sink, &answer, &facts, now_ms), server, now_ms);

@@ -52,15 +52,8 @@ static int on_record(void *arg, const struct stored_record *stored)
 
 bool run_has_bulk(struct models_run *r)
 {
-	struct stream_info stream;
-
-	if (!r->may_have_bulk)
-		return false;
-	if (reader_stream(r->host->reader, stream_of(r->id, CLASS_BULK), &stream) < 0)
-		return false; /* the next look asks again */
-	r->may_have_bulk = stream.last_lsn > stream.planned_lsn;
-	r->bulk_lsn = stream.planned_lsn;
-	return r->may_have_bulk;
+	r->bulk_lsn = -1;
+	return run_has_more(r, CLASS_BULK, &r->bulk_lsn, &r->may_have_bulk);
 }
 
 void run_bulk_plan(struct models_run *r)

@@ -106,7 +106,6 @@ struct models_run {
 	uint64_t orphan_ms;     /* since when nobody has opened it, here or there; 0: not so */
 	uint64_t orphan_ask_ms; /* when W&B is asked again */
 	int64_t orphan_lsn;     /* nobody has, up to this record */
-	bool is_too_big;        /* the answer under way */
 	bool has_about;         /* `server` and `server_about` are fresh */
 	struct wire_run server;
 	struct wire_about server_about;
@@ -133,6 +132,9 @@ void run_give_up(struct models_run *r, const char *what, int error);
 /* --- run_plan.c --- */
 /* Reads the run and its plan, when that is not done yet. 0, -errno. */
 int run_load(struct models_run *r);
+/* Are there records of the class above *lsn (-1: what is planned, which it becomes), when *may says that
+ * there may be any? Says so in *may for the next time. */
+bool run_has_more(struct models_run *r, enum record_class class, int64_t *lsn, bool *may);
 bool run_has_records(struct models_run *r);
 void run_plan_start(struct models_run *r);
 void run_plan_slice(struct models_run *r);
@@ -199,9 +201,8 @@ void run_tell(struct models_run *r);
 
 /* --- run_place.c: where our lines stand beside those of others --- */
 void run_forget_about(struct models_run *r);
-/* W&B said how it has the run: *server, and server_about when that was asked for. error: -E2BIG, it is
- * more than was kept. */
-void run_status_is_known(struct models_run *r, const struct wire_run *server, int error);
+/* W&B said how it has the run: *server, and server_about when that was asked for. */
+void run_status_is_known(struct models_run *r, const struct wire_run *server);
 /* Somebody else has opened it since, who does not mind: it is asked for anew. */
 bool run_conflict_is_over(struct models_run *r);
 /* The run is created, or was there, with so many lines: ours go behind. Adds to r->changes. */

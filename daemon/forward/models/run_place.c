@@ -86,12 +86,10 @@ static int read_planned(struct comparison *c)
 static void on_row(void *arg, struct span line)
 {
 	struct comparison *c = arg;
-	const struct wire_row *next = &c->planned[c->there];
 	struct wire_row row;
 
-	/* both were printed from the same double */
-	if (c->there < c->planned_count && wire_row_of(line, &row) && row.step == next->step &&
-	    !(row.timestamp < next->timestamp) && !(row.timestamp > next->timestamp))
+	if (c->there < c->planned_count && wire_row_of(line, &row) &&
+	    wire_row_is(&row, &c->planned[c->there]))
 		c->there++;
 }
 
@@ -239,8 +237,7 @@ static bool is_ours(struct models_run *r, int64_t lines)
 	    lines != r->server.lines || !r->server.has_last)
 		return false;
 	return reader_lines(r->host->reader, r->id, lines - 1, on_line_row, &row) >= 0 &&
-	       row.step == r->server.last.step && !(row.timestamp < r->server.last.timestamp) &&
-	       !(row.timestamp > r->server.last.timestamp);
+	       wire_row_is(&row, &r->server.last);
 }
 
 void run_take_place(struct models_run *r, int64_t lines)
@@ -419,11 +416,11 @@ static void first_look(struct models_run *r)
 	run_commit(r);
 }
 
-void run_status_is_known(struct models_run *r, const struct wire_run *server, int error)
+void run_status_is_known(struct models_run *r, const struct wire_run *server)
 {
 	struct plan *p = r->plan;
 	bool is_new = r->info->state == RUN_NEW;
-	int e = error;
+	int e = server->is_cut ? -E2BIG : 0;
 
 	r->server = *server;
 	r->has_about = r->request.is_whole;

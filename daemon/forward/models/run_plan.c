@@ -91,16 +91,23 @@ int run_load(struct models_run *r)
 	return e;
 }
 
-bool run_has_records(struct models_run *r)
+bool run_has_more(struct models_run *r, enum record_class class, int64_t *lsn, bool *may)
 {
 	struct stream_info stream;
 
-	if (!r->may_have_records)
+	if (!*may)
 		return false;
-	if (reader_stream(r->host->reader, stream_of(r->id, CLASS_METRICS), &stream) < 0)
+	if (reader_stream(r->host->reader, stream_of(r->id, class), &stream) < 0)
 		return false; /* the next look asks again */
-	r->may_have_records = stream.last_lsn > r->plan->cursor;
-	return r->may_have_records;
+	if (*lsn < 0)
+		*lsn = stream.planned_lsn;
+	*may = stream.last_lsn > *lsn;
+	return *may;
+}
+
+bool run_has_records(struct models_run *r)
+{
+	return run_has_more(r, CLASS_METRICS, &r->plan->cursor, &r->may_have_records);
 }
 
 /* --- commits --- */

@@ -32,14 +32,7 @@ int run_load_side(struct models_run *r)
 
 bool run_has_side(struct models_run *r)
 {
-	struct stream_info stream;
-
-	if (!r->may_have_side)
-		return false;
-	if (reader_stream(r->host->reader, stream_of(r->id, CLASS_REST), &stream) < 0)
-		return false; /* the next look asks again */
-	r->may_have_side = stream.last_lsn > r->side->cursor;
-	return r->may_have_side;
+	return run_has_more(r, CLASS_REST, &r->side->cursor, &r->may_have_side);
 }
 
 static int on_any_letter(void *arg, const struct dead_info *dead)

@@ -22,28 +22,6 @@ static struct span field_str(const struct record *r, const char *key)
 	return text.at == NULL ? SPAN_LITERAL("") : text;
 }
 
-static void give_up(struct side *s, struct changes *changes, const struct record *r,
-		    const char *reason)
-{
-	const struct change c = {
-		.kind = CHANGE_DEAD_ADD,
-		.run = s->run,
-		.text = SPAN_LITERAL("models"),
-		.time_us = (int64_t)r->time_us,
-		.dead =
-			{
-				.what = "record",
-				.step = -1,
-				.reason = span_of_text(reason),
-				.request = SPAN_LITERAL(""),
-				.answer = SPAN_LITERAL(""),
-				.body = r->payload,
-			},
-	};
-
-	changes_add(changes, &c);
-}
-
 /* --- output --- */
 
 /* 1: the plan is full, and some of the text is not in. */
@@ -187,7 +165,8 @@ static int take_stats(struct side *s, struct changes *changes, const struct reco
 	e = put_event_pairs(&j, &key, field_str(r, "label"), mp_of(data));
 	buf_done(&key);
 	if (e == -EBADMSG || e == -EMSGSIZE || s->text.error == -EMSGSIZE) {
-		give_up(s, changes, r, "what the record holds cannot be sent");
+		changes_add_dead_record(changes, "models", s->run, (int64_t)r->time_us, r->payload,
+					"what the record holds cannot be sent");
 		return changes->error;
 	}
 	return e < 0 ? e : end_event(s, changes, &j);
@@ -264,7 +243,8 @@ static int take_alert(struct side *s, struct changes *changes, const struct reco
 	int e = 0;
 
 	if (severity == NULL) {
-		give_up(s, changes, r, "the level of an alert is INFO, WARN or ERROR");
+		changes_add_dead_record(changes, "models", s->run, (int64_t)r->time_us, r->payload,
+					"the level of an alert is INFO, WARN or ERROR");
 		return changes->error;
 	}
 	if (is_repeated(s, title, (int64_t)r->time_us, wait_ms, &e)) {

@@ -76,6 +76,8 @@ struct wire_row {
 	double timestamp;
 };
 bool wire_row_of(struct span line, struct wire_row *ret);
+/* Both were printed from the same numbers. */
+bool wire_row_is(const struct wire_row *a, const struct wire_row *b);
 
 struct wire_run {
 	bool exists;
@@ -91,10 +93,11 @@ struct wire_run {
 	int64_t next_step; /* behind its last row and its summary; 0 when it has neither */
 	bool has_last;     /* the newest row was said */
 	struct wire_row last;
+	bool is_cut; /* it has more, or longer, of what a struct wire_about holds than that takes */
 	int64_t runtime_us; /* of a whole answer alone: as far as its newest row, event or summary says */
 };
-/* What a whole answer says besides is added to ret_about. 0, also when there is no such run; beside
- * the errors below -ENOMEM, -E2BIG. */
+/* What a whole answer says besides is added to ret_about, as far as it fits. 0, also when there is no
+ * such run; beside the errors below -ENOMEM. */
 int wire_read_run_status(struct span body, struct wire_run *ret, struct wire_about *ret_about);
 /* The answer to wire_run_rows(): calls on_row for each, in their order. */
 typedef void (*wire_on_row)(void *arg, struct span line);

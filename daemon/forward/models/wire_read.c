@@ -182,7 +182,9 @@ int wire_read_run_status(struct span body, struct wire_run *ret, struct wire_abo
 	ret->console_lines = count_of(json_object_get(run, "logLineCount"));
 	copy_text(ret->state, sizeof(ret->state), json_object_get(run, "state"));
 	take_progress(run, ret);
-	return take_about(run, ret_about);
+	r = take_about(run, ret_about);
+	ret->is_cut = r == -E2BIG || r == -EMSGSIZE;
+	return ret->is_cut ? 0 : r;
 }
 
 int wire_read_rows(struct span body, wire_on_row on_row, void *arg)
@@ -214,6 +216,12 @@ bool wire_row_of(struct span line, struct wire_row *ret)
 		return false;
 	ret->timestamp = strtod(text, NULL);
 	return true;
+}
+
+bool wire_row_is(const struct wire_row *a, const struct wire_row *b)
+{
+	return a->step == b->step && !(a->timestamp < b->timestamp) &&
+	       !(a->timestamp > b->timestamp);
 }
 
 void wire_whole_run_init(struct wire_whole_run *r)
