@@ -9,6 +9,7 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_RUNS] = {"runs", WHO_OWN, AT_WORKER, true},
 	[VERB_TAIL] = {"tail", WHO_OWN, AT_WORKER, true},
 	[VERB_EXPORT] = {"export", WHO_OWN, AT_WORKER, true},
+	[VERB_BLOB] = {"blob", WHO_OWN, AT_WORKER, true},
 	[VERB_FLUSH] = {"flush", WHO_OWN, AT_SENDER, false},
 	[VERB_RETRY] = {"retry", WHO_OWN, AT_SENDER, false},
 	[VERB_PAUSE] = {"pause", WHO_ADMIN, AT_STORE, false},

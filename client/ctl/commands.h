@@ -36,6 +36,7 @@ enum {
 	OPT_STEP,
 	OPT_OP,
 	OPT_SCORE,
+	OPT_ROWS,
 	OPT_ERRORS,
 	OPT_SLOW,
 	OPT_GREP,
@@ -88,6 +89,10 @@ int traces_run(struct call *c);
 int trace_run(struct call *c);
 /* export.c */
 int export_run(struct call *c);
+/* table.c */
+int table_run(struct call *c);
+/* benchmark.c */
+int benchmark_run(struct call *c);
 /* verify.c */
 int verify_run(struct call *c);
 /* doctor.c */

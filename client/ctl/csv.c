@@ -263,7 +263,7 @@ static int add_json(struct buf *out, struct span value)
 	return r;
 }
 
-static int add_cell(struct buf *out, struct span value)
+int csv_add_cell(struct buf *out, struct span value)
 {
 	struct mp m = mp_of(value);
 	struct mp_value v;
@@ -364,7 +364,7 @@ static int keep_cell(struct columns *c, struct span path, struct span value, siz
 
 static int print_cell(const struct columns *c, size_t at, struct buf *out)
 {
-	return add_cell(out, c->cells[at]);
+	return csv_add_cell(out, c->cells[at]);
 }
 
 int columns_print_row(struct columns *c, struct span row, struct buf *out)

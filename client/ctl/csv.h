@@ -28,5 +28,7 @@ void columns_done(struct columns *c);
 int columns_add_row(struct columns *c, struct span row);
 /* The line of names, _step, _timestamp and _runtime first. 0; -ENOMEM; what out says. */
 int columns_print_names(const struct columns *c, struct buf *out);
+/* One value as a cell, without a comma. 0, -EBADMSG, -ENOMEM; what out says. */
+int csv_add_cell(struct buf *out, struct span value);
 /* A row's line. 0; -ENOENT: it has a column that is not among them; as above; what out says. */
 int columns_print_row(struct columns *c, struct span row, struct buf *out);

@@ -203,6 +203,9 @@ int reader_trace_bytes(struct reader *r, int64_t run, int64_t first_day, int64_t
 /* --- blobs --- */
 /* Size of the blob with this digest. -ENOENT. */
 int reader_blob_size(struct reader *r, struct span digest, int64_t *ret);
+/* Whose records name it; in no order. A scan of what names blobs. What on_uid says, unless 0. */
+typedef int (*reader_on_uid)(void *arg, uint32_t uid);
+int reader_blob_uids(struct reader *r, struct span digest, reader_on_uid on_uid, void *arg);
 /* Up to len bytes from offset; *ret_len less than len only at the end. -ENOENT. */
 int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
 		size_t *ret_len);

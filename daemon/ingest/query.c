@@ -110,6 +110,7 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_RUNS: r = query_runs(q, reader); break;
 	case VERB_TAIL: r = query_tail(q, reader); break;
 	case VERB_EXPORT: r = query_export(q, reader); break;
+	case VERB_BLOB: r = query_blob(q, reader); break;
 	case VERB_CHECK: r = query_check(q, reader); break;
 	case VERB_DISK: r = query_disk(q, reader); break;
 	case VERB_PRUNABLE: r = query_prunable(q, reader); break;

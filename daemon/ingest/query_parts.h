@@ -25,6 +25,9 @@ int query_status(struct query *q, struct reader *reader);
 int query_export(struct query *q, struct reader *reader);
 struct query_export *query_export_free(struct query_export *e); /* NULL */
 
+/* --- query_blob.c --- */
+int query_blob(struct query *q, struct reader *reader);
+
 /* --- query_check.c --- */
 int query_disk(struct query *q, struct reader *reader);
 int query_check(struct query *q, struct reader *reader);

@@ -35,6 +35,7 @@ enum {
 	SQL_LINES,
 	SQL_LINE_STEPS,
 	SQL_BLOB,
+	SQL_BLOB_UIDS,
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
@@ -70,6 +71,9 @@ static const char *const texts[SQL_COUNT] = {
 		      "?2 AND id < ?3 ORDER BY id LIMIT ?4",
 	[SQL_LINE_STEPS] = "SELECT min(step), max(step) FROM line WHERE id >= ?1 AND id < ?2",
 	[SQL_BLOB] = "SELECT size, data, data IS NULL FROM blob WHERE sha256 = ?1",
+	[SQL_BLOB_UIDS] = "SELECT DISTINCT p.uid FROM blob b JOIN blob_use u ON u.blob = b.id JOIN "
+			  "record r ON r.lsn = u.lsn JOIN producer p ON p.id = r.producer WHERE "
+			  "b.sha256 = ?1",
 };
 
 /* --- its statements --- */
@@ -299,6 +303,21 @@ static int read_file(const struct reader *r, struct span digest, int64_t offset,
 	auto_fd int fd = blob_file_open(r->dir_fd, digest);
 
 	return fd < 0 ? fd : fd_pread_some(fd, ret_bytes, len, (off_t)offset, ret_len);
+}
+
+int reader_blob_uids(struct reader *r, struct span digest, reader_on_uid on_uid, void *arg)
+{
+	sqlite3_stmt *s = db_stmt(&r->records, SQL_BLOB_UIDS);
+	int e;
+
+	db_bind_blob(s, 1, digest);
+	while ((e = db_step(s)) == 1) {
+		e = on_uid(arg, (uint32_t)db_column_int(s, 0));
+		if (e != 0)
+			break;
+	}
+	(void)sqlite3_reset(s); /* its error is e */
+	return e;
 }
 
 int reader_blob(struct reader *r, struct span digest, int64_t offset, void *ret_bytes, size_t len,
