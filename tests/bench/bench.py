@@ -25,6 +25,7 @@ from process import BUILD
 from round import PATIENCE_S, Round, flood, many
 from sdk import sdk_python
 from tap import become_subreaper, pause, until
+from traces import Traces
 from wandb import Fake, forwarding, key_file
 
 ROOT = TESTS.parent
@@ -36,7 +37,7 @@ WARM_UP = 50  # calls of each worker before those that count (worker.py)
 Found = dict[str, dict[str, list[float]]]  # figure: subject: a value of each round
 
 
-class Bench(Life):
+class Bench(Life, Traces):
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.rounds = options.rounds
@@ -372,7 +373,7 @@ class Bench(Life):
         emit("offline", "finish", "ms", wbx=found["finish_ms"]["wbx"], target=50, foreign_cores=foreign)
 
 
-NAMES = ("machine", "log_c", "log", "flush", "paced", "forwarded", "table", "ingest", "backlog", "felt", "unpark", "heavy", "kill", "offline")
+NAMES = ("machine", "log_c", "log", "flush", "paced", "forwarded", "table", "ingest", "backlog", "felt", "unpark", "heavy", "kill", "offline", "traces")
 
 
 def main() -> int:
@@ -390,7 +391,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     become_subreaper()
     bench = Bench(options)
-    if not options.no_sdk:
+    if not options.no_sdk and options.names != ["traces"]:
         sdk_python()
     for name in NAMES:
         if not options.names or name in options.names:

@@ -11,13 +11,26 @@ VENV = BUILD.parent / "sdk-venv"
 PACKAGES = ("wandb==0.31.0", "numpy", "pillow", "pandas")
 
 
+WEAVE_VENV = BUILD.parent / "weave-venv"
+WEAVE_PACKAGES = ("weave==0.54.0", "openai==3.54.0")
+
+
 def sdk_python() -> Path:
     """An interpreter that has it."""
-    python = VENV / "bin/python"
-    stamp = VENV / "+".join(PACKAGES)
+    return _python(VENV, PACKAGES)
+
+
+def weave_python() -> Path:
+    """One that has weave, and the client openai."""
+    return _python(WEAVE_VENV, WEAVE_PACKAGES)
+
+
+def _python(venv: Path, packages: tuple[str, ...]) -> Path:
+    python = venv / "bin/python"
+    stamp = venv / "+".join(packages)
     if not stamp.exists():
-        print(f"# making {VENV.name} ({', '.join(PACKAGES)})", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
-        subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", *PACKAGES], check=True)
+        print(f"# making {venv.name} ({', '.join(packages)})", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
+        subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", *packages], check=True)
         stamp.touch()
     return python

@@ -19,7 +19,6 @@ from ._native import version as __version__
 from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, UsageError
 from ._media import Audio, BoundingBoxes2D, Classes, Html, Image, ImageMask, Plotly, Video
 from ._table import Table
-from ._trace import attributes, get_current_call, op, thread
 from ._values import Histogram
 
 __all__ = ["AlertLevel", "Audio", "BoundingBoxes2D", "Classes", "Config", "Error", "Histogram", "Html", "Image", "ImageMask", "Metric", "Plotly",
@@ -29,6 +28,15 @@ __all__ = ["AlertLevel", "Audio", "BoundingBoxes2D", "Classes", "Config", "Error
 run: Run | None = None
 config: Any = None
 summary: Any = None
+
+
+def __getattr__(name: str) -> Any:
+    """What traces calls is imported by who uses it."""
+    if name in ("attributes", "get_current_call", "op", "thread"):
+        from . import _trace
+
+        return getattr(_trace, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _env_tags() -> list[str] | None:
