@@ -16,6 +16,7 @@ enum option_type {
 	TYPE_PATH,     /* absolute; with min 1 there has to be one */
 	TYPE_USERS,    /* users and groups, see config_users.h */
 	TYPE_LEVEL,    /* of the log */
+	TYPE_WHICH,    /* always, last, never */
 	TYPE_LOCAL,    /* where to listen: a path, or a port of this machine's loopback */
 	TYPE_URL,      /* of a server */
 	TYPE_BYTES,    /* 50G, 512M, 4096 */
@@ -79,6 +80,7 @@ static const struct option options[] = {
 	{"models.bytes_per_s", AT(bytes_per_s), TYPE_BYTES, false, 0, INT64_MAX, "0", NULL},
 	{"models.body_max", AT(body_max), TYPE_BYTES, false, 1 << 16, 10 << 20, "10M", NULL},
 	{"weave.base_url", AT(weave_url), TYPE_URL, false, 0, 0, "", NULL},
+	{"tables.artifact", AT(tables_artifact), TYPE_WHICH, false, 0, 0, "always", NULL},
 };
 enum {
 	OPTIONS = sizeof(options) / sizeof(options[0])
@@ -146,6 +148,7 @@ static const char *expected(enum option_type type)
 	case TYPE_PATH: return "an absolute path";
 	case TYPE_USERS: return "users and @groups between commas";
 	case TYPE_LEVEL: return "debug, info, warn or error";
+	case TYPE_WHICH: return "always, last or never";
 	case TYPE_LOCAL: return "127.0.0.1:PORT, [::1]:PORT or an absolute path";
 	case TYPE_URL: return "https://... (or http://... for a server on this machine)";
 	case TYPE_BYTES: return "bytes, such as 512M or 50G";
@@ -159,7 +162,13 @@ static const char *expected(enum option_type type)
 static bool is_text(enum option_type type)
 {
 	return type == TYPE_TEXT || type == TYPE_USERS || type == TYPE_PATH || type == TYPE_LEVEL ||
-	       type == TYPE_LOCAL || type == TYPE_URL;
+	       type == TYPE_WHICH || type == TYPE_LOCAL || type == TYPE_URL;
+}
+
+static bool is_which(const char *value)
+{
+	return strcmp(value, "always") == 0 || strcmp(value, "last") == 0 ||
+	       strcmp(value, "never") == 0;
 }
 
 static bool is_level(const char *value)
@@ -203,6 +212,8 @@ static const char *text_fault(const struct option *o, const char *value)
 		fits = fits && (value[0] == '/' || (value[0] == '\0' && o->min == 0));
 	else if (o->type == TYPE_LEVEL)
 		fits = is_level(value);
+	else if (o->type == TYPE_WHICH)
+		fits = is_which(value);
 	else if (o->type == TYPE_LOCAL)
 		fits = fits && is_local(value);
 	else if (o->type == TYPE_URL)
@@ -238,6 +249,7 @@ static int take_value(struct config *c, const struct option *o, const char *valu
 	case TYPE_PATH:
 	case TYPE_USERS:
 	case TYPE_LEVEL:
+	case TYPE_WHICH:
 	case TYPE_LOCAL:
 	case TYPE_URL: return take_text(o, field, value, ret_error);
 	case TYPE_BYTES: r = take_bytes(value, &number); break;

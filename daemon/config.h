@@ -53,6 +53,8 @@ struct config {
 	int64_t requests_per_s;
 	int64_t bytes_per_s;
 	int64_t body_max;
+	/* [tables] */
+	char tables_artifact[CONFIG_TEXT_MAX]; /* always, last, never */
 	/* [users] */
 	struct user_rules users;
 };

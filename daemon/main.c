@@ -201,6 +201,9 @@ static struct sender_settings sender_settings(const struct config *c)
 		.bytes_per_s = (double)c->bytes_per_s,
 		.body_max = (uint64_t)c->body_max,
 		.users = c->users,
+		.tables = strcmp(c->tables_artifact, "never") == 0  ? TABLE_ARTIFACTS_NEVER
+			  : strcmp(c->tables_artifact, "last") == 0 ? TABLE_ARTIFACTS_LAST
+								    : TABLE_ARTIFACTS_ALWAYS,
 	};
 
 	_Static_assert(sizeof(s.base_url) == sizeof(c->base_url), "texts fit");

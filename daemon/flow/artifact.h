@@ -27,6 +27,13 @@ static inline const char *artifact_state_name(enum artifact_state state)
 	return (unsigned)state < ARTIFACT_STATES ? names[state] : "?";
 }
 
+/* Of which of the tables that rows name an artifact is made. */
+enum table_artifacts {
+	TABLE_ARTIFACTS_ALWAYS,
+	TABLE_ARTIFACTS_LAST, /* of each key, at the run's end */
+	TABLE_ARTIFACTS_NEVER
+};
+
 enum artifact_form {
 	ARTIFACT_AS_IT_IS, /* the file is the blob */
 	ARTIFACT_TABLE,    /* the blob is a table, the file its rendering */

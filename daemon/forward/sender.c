@@ -361,6 +361,7 @@ static void take_settings(struct sender *s)
 	s->host.heartbeat_ms = c->heartbeat_ms;
 	s->host.merge_max_us = c->merge_max_us;
 	s->host.self_report_ms = c->self_report_ms;
+	s->host.tables = c->tables;
 	sinks_set(&s->sinks, &sinks, clock_mono_ms());
 	/* the key is the same, and the API host knows whose it is */
 	sinks.each.body_max = WEAVE_BODY_MAX;

@@ -4,6 +4,7 @@
 
 #include "daemon/base/mailbox.h"
 #include "daemon/base/stats.h"
+#include "daemon/flow/artifact.h"
 #include "daemon/flow/user_rules.h"
 
 #include <stdbool.h>
@@ -26,6 +27,7 @@ struct sender_settings {
 	uint64_t heartbeat_ms;
 	int64_t merge_max_us;
 	uint64_t self_report_ms; /* 0: none */
+	enum table_artifacts tables;
 	uint64_t connect_timeout_ms;
 	uint64_t stall_timeout_ms;
 	uint64_t backoff_max_ms;

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from artifacts import artifacts, await_committed, is_held, log_artifact
-from client import greeted, now_us
+from artifacts import artifacts, await_committed, blob_numbers, is_held, log_artifact
+from client import Client, greeted, now_us
 from ctl import Ctl
 from daemon import Daemon
 from delivery import sending, steered
+from msgpack_lite import pack
 from process import build_option
 from tap import Box, Skip, main, test, until
 from wandb import Fake, forwarding, key_file
@@ -154,6 +155,56 @@ def killed(box: Box, point: str, number: int = 1) -> None:
     is_held(first, FILES)
     is_held(second, {"new": b"1"})
     assert first["aliases"] == ["a"] and second["aliases"] == ["latest"]
+    fake.check()
+
+
+def log_table(c: Client, key: str, rows: list[list], columns: list[str], **more: Any) -> None:
+    blob = c.blob(next(blob_numbers), pack({"columns": columns, "data": rows}))
+    c.send("log", run="r", t=now_us(), data={key: {"_type": "table", "blob": blob, "size": 1, "ncols": len(columns), "nrows": len(rows), **more}}, blobs=[blob])
+
+
+@test
+def each_table_of_a_row_is_an_artifact_too_which_the_row_names(box: Box) -> None:
+    fake, daemon = sending(box)
+    finished(daemon, lambda c: log_table(c, "rollouts", [["2+2?", 0.5, True], ["3+3?", None, False]], ["prompt", "reward", "ok"]),
+             lambda c: log_table(c, "tab/le", [[1]], ["a"]), lambda c: log_table(c, "rollouts", [["4+4?", 1.5, True]], ["prompt", "reward", "ok"]))
+    fake.await_run("r", "finished")
+    [odd] = [a for a in artifacts(fake) if a["name"] != "run-r-rollouts"]
+    first, second = artifacts(fake, "run-r-rollouts")
+    assert [(a["name"], a["type"], a["aliases"], a["historyStep"]) for a in (first, second)] == [("run-r-rollouts", "run_table", [], None), ("run-r-rollouts", "run_table", ["latest"], 2)]
+    assert odd["name"].startswith("run-r-table-") and list(odd["files"]) == ["tab/le.table.json"], odd
+    rows = fake.rows("r")
+    for row, a, key in zip(rows, (first, odd, second), ("rollouts", "tab/le", "rollouts")):
+        assert row[key]["artifact_path"] == f"wandb-client-artifact://{a['clientID']}/{key}.table.json", row
+        assert row[key]["_latest_artifact_path"] == f"wandb-client-artifact://{a['sequenceClientID']}:latest/{key}.table.json", row
+    fake.check()
+
+
+@test
+def the_same_table_logged_twice_is_one_artifact(box: Box) -> None:
+    fake, daemon = sending(box)
+    finished(daemon, *[lambda c: log_table(c, "t", [[1, "a"]], ["n", "s"])] * 3)
+    fake.await_run("r", "finished")
+    assert len(artifacts(fake)) == 1 and artifacts(fake)[0]["dedup_hits"] == 0
+    assert len({row["t"]["artifact_path"] for row in fake.rows("r")}) == 1
+    fake.check()
+
+
+@test
+def tables_artifact_says_of_which_tables_there_are_some(box: Box) -> None:
+    fake, daemon = sending(box, tables__artifact="last")
+    finished(daemon, *(lambda c, i=i: log_table(c, "t", [[i]], ["n"]) for i in range(5)), lambda c: log_table(c, "other", [[1]], ["n"]))
+    fake.await_run("r", "finished")
+    assert sorted((a["name"], a["historyStep"], a["state"]) for a in artifacts(fake)) == [("run-r-other", 5, "COMMITTED"), ("run-r-t", 4, "COMMITTED")]
+    assert not any("artifact_path" in str(row) for row in fake.rows("r"))
+    fake.check()
+
+@test
+def without_artifacts_of_tables_rows_name_their_files_alone(box: Box) -> None:
+    fake, daemon = sending(box, tables__artifact="never")
+    finished(daemon, lambda c: log_table(c, "t", [[1]], ["n"]))
+    fake.await_run("r", "finished")
+    assert not artifacts(fake) and "path" in fake.rows("r")[0]["t"]
     fake.check()
 
 

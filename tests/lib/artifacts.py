@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from typing import Any
 
 from client import Client, now_us
@@ -10,13 +11,16 @@ from tap import until
 from wandb import Fake
 
 
+blob_numbers = itertools.count(1)  # no two are alike on one connection
+
+
 def log_artifact(c: Client, name: str, files: dict[str, bytes], type: str = "dataset", run: str = "r", refs: list[dict] = [], **more: Any) -> None:
     """One record with its blobs; an empty file has none."""
     entries: list[dict] = []
     blobs: list[bytes] = []
-    for number, (path, data) in enumerate(files.items(), c.seq + 1):
+    for path, data in files.items():
         if data:
-            blobs.append(c.blob(number, data))
+            blobs.append(c.blob(next(blob_numbers), data))
         entries.append({"path": path, "size": len(data), **({"blob": blobs[-1]} if data else {})})
     c.send("artifact", run=run, t=now_us(), name=name, type=type, files=entries + refs, **({"blobs": blobs} if blobs else {}), **more)
 

@@ -39,13 +39,6 @@ enum {
 	PLAN_TABLES = 64 /* remembered; more when one row has more */
 };
 
-/* Which of a run's tables become artifacts, too, as with W&B's client. */
-enum table_artifacts {
-	TABLE_ARTIFACTS_ALWAYS,
-	TABLE_ARTIFACTS_LAST, /* of each key, when the run ends */
-	TABLE_ARTIFACTS_NEVER
-};
-
 struct plan {
 	int64_t run;
 	char run_name[NAME_MAX_BYTES + 1]; /* set by its owner, as the next; "": no artifacts */

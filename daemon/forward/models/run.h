@@ -29,8 +29,9 @@ struct run_host {
 	uint64_t heartbeat_ms;
 	int64_t merge_max_us;
 	uint64_t self_report_ms; /* between lines about wbx itself; 0: none */
-	unsigned loaded;         /* runs whose state is in memory */
-	uint64_t served;         /* requests so far */
+	enum table_artifacts tables;
+	unsigned loaded; /* runs whose state is in memory */
+	uint64_t served; /* requests so far */
 };
 
 struct models_run;

@@ -260,6 +260,7 @@ void run_plan_start(struct models_run *r)
 	if (!run_changes(r))
 		return;
 	plan_begin(r->plan);
+	r->plan->table_artifacts = r->host->tables;
 	e = r->has_letters ? reader_dead_retries(r->host->reader, r->id, on_letter, r) : 0;
 	r->has_letters = e == 1 || r->plan->touched; /* there may be more */
 	if (e < 0)
