@@ -48,6 +48,7 @@ void sink_move(struct sink *s, enum gate to, uint64_t now_ms)
 	case GATE_OPEN:
 		s->attempt = 0;
 		s->key_is_refused = false;
+		s->is_wanted = false;
 		s->pool->on_open(s->pool->arg);
 		return;
 	}
@@ -251,6 +252,19 @@ static void end_pause(struct sink *s, uint64_t now_ms)
 	sink_pause(s, 0, now_ms);
 }
 
+static bool has_to_ask(const struct sink *s)
+{
+	return s->gate == GATE_ASK && !s->asking && (s->is_wanted || s->id == SINK_MODELS);
+}
+
+bool sink_want(struct sink *s)
+{
+	bool was_wanted = s->is_wanted;
+
+	s->is_wanted = true;
+	return !was_wanted;
+}
+
 uint64_t sink_turn(struct sink *s, uint64_t now_ms)
 {
 	uint64_t next_ms = UINT64_MAX;
@@ -258,12 +272,11 @@ uint64_t sink_turn(struct sink *s, uint64_t now_ms)
 	end_pause(s, now_ms);
 	if ((s->gate == GATE_NO_KEY || s->key_is_refused) && now_ms >= s->next_look_ms)
 		sink_look(s, now_ms);
-	if (s->gate == GATE_ASK && !s->asking && s->paused_until_us == 0 &&
-	    now_ms >= s->next_ask_ms)
+	if (has_to_ask(s) && s->paused_until_us == 0 && now_ms >= s->next_ask_ms)
 		ask_who(s, now_ms);
 	if (s->gate == GATE_NO_KEY || s->key_is_refused)
 		next_ms = s->next_look_ms;
-	if (s->gate == GATE_ASK && !s->asking && s->next_ask_ms < next_ms)
+	if (has_to_ask(s) && s->next_ask_ms < next_ms)
 		next_ms = s->next_ask_ms;
 	if (s->paused_until_us > 0 && now_ms + 1000 < next_ms)
 		next_ms = now_ms + 1000; /* by the wall clock, which may jump */

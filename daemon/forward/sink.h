@@ -95,6 +95,7 @@ struct sink {
 	bool has_structured_console;
 	bool knows_artifact_tags; /* asked for on its own: most runs have no artifact with tags */
 	bool has_artifact_tags;
+	bool is_wanted;    /* something waits for the gate. A sink of traces asks nothing before */
 	bool asking;       /* who am I: the request is under way */
 	bool asked_of_old; /* with a key that is another by now */
 	unsigned attempt;  /* of asking, with the one under way */
@@ -131,6 +132,8 @@ bool sink_ask(struct sink *s, uint64_t now_ms);
 /* Whether anybody has runs for it: what is in no use is not shown. */
 void sink_show_use(struct sink *s, bool in_use);
 
+/* Something waits for its gate. True when nothing did before: then it wants its turn. */
+bool sink_want(struct sink *s);
 /* Does what is due. Returns when it wants to be called again. */
 uint64_t sink_turn(struct sink *s, uint64_t now_ms);
 

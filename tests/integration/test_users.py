@@ -354,6 +354,7 @@ VERBS = {
     "dead_list": ({}, True), "dead_show": ({"id": 1}, True), "dead_retry": ({"ids": [1]}, True), "dead_drop": ({"ids": [1]}, True),
     "late_list": ({}, True), "late_drop": ({"run": "r"}, True), "key_set": ({"key": "short"}, True), "key_check": ({}, True),
     "key_forget": ({}, True), "probe": ({}, True), "verify": ({"run": "r"}, True), "disk": ({}, True),
+    "traces": ({"run": "r"}, True), "trace": ({"id": "0"}, True),
     "check": ({}, False), "prunable": ({"before_us": 1}, False), "prune": ({"before_us": 1}, False),
     "pause": ({"sink": "weave"}, False), "unpause": ({"sink": "weave"}, False), "limit": ({"sink": "models", "default": True}, False),
 }

@@ -171,6 +171,13 @@ static void look_done(struct weave_run *r)
 			     r->state.lines == 0 && r->state.items == 0;
 }
 
+/* Who has nothing to send does not ask for the way. */
+static uint64_t await_gate(struct weave_run *r, uint64_t now_ms)
+{
+	look_done(r);
+	return !r->is_done && sink_want(r->user->sink) ? now_ms : UINT64_MAX;
+}
+
 /* Everything is a row: what is whole is sent. */
 static uint64_t act(struct weave_run *r, uint64_t now_ms)
 {
@@ -182,8 +189,10 @@ static uint64_t act(struct weave_run *r, uint64_t now_ms)
 		return r->not_before_ms;
 	}
 	r->is_parked = r->state.parked[0] != '\0';
-	if (r->is_parked || !is_open(r))
+	if (r->is_parked)
 		return UINT64_MAX;
+	if (!is_open(r))
+		return await_gate(r, now_ms);
 	if (now_ms < r->not_before_ms)
 		return r->not_before_ms;
 	if (!has_place(r))
