@@ -81,7 +81,9 @@ static void take(struct wbx_run *run, struct mp body)
 	}
 	if (mp_find_span(body, "known", &value) == 0)
 		run->news->known |= mp_get_bool(body, "known", false);
-	if (mp_find_span(body, "state", &value) == 0)
+	/* what is rejected may be another one of that id */
+	if (mp_find_span(body, "state", &value) == 0 &&
+	    !(run->news->count > 0 && span_is(mp_get_str(body, "state"), "rejected")))
 		take_word(run->news, body);
 	if (run->news->stopped)
 		atomic_store(&run->stopped, true);
@@ -98,11 +100,25 @@ static char *url_to_show(struct wbx_run *run)
 	return mem_strdup(n->url);
 }
 
+/* Why nothing comes of what is added to a run, for who only attached: nobody waits for it. What is
+ * rejected was shown as that. Once; freed by the caller. */
+static char *conflict_to_show(struct wbx_run *run)
+{
+	struct news *n = run->news;
+
+	if (n == NULL || !n->conflict || n->conflict_shown || n->reason == NULL || !run->attached ||
+	    strcmp(n->state, "rejected") == 0)
+		return NULL;
+	n->conflict_shown = true;
+	return mem_strdup(n->reason);
+}
+
 void news_take(struct wbx *w, const struct record *r)
 {
 	struct mp body = mp_of(r->body);
 	struct span id = mp_get_str(body, "run");
 	char *url = NULL;
+	char *conflict = NULL;
 
 	(void)pthread_mutex_lock(&w->lock);
 	for (struct wbx_run *run = w->runs; run != NULL; run = run->next) {
@@ -110,12 +126,17 @@ void news_take(struct wbx *w, const struct record *r)
 			continue;
 		take(run, body);
 		url = url == NULL ? url_to_show(run) : url;
+		conflict = conflict == NULL ? conflict_to_show(run) : conflict;
 	}
 	(void)pthread_cond_broadcast(&w->acked_cond);
 	(void)pthread_mutex_unlock(&w->lock);
 	if (url != NULL)
 		state_say(w, 2, "run %.*s is at %s", (int)id.len, (const char *)id.at, url);
+	if (conflict != NULL)
+		state_say(w, 1, "run %.*s: %s; what is added to it is kept on this machine",
+			  (int)id.len, (const char *)id.at, conflict);
 	(void)mem_free(url);
+	(void)mem_free(conflict);
 }
 
 /* --- what is known --- */

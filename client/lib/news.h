@@ -12,6 +12,7 @@ struct news {
 	bool conflict;
 	bool stopped;
 	bool url_shown;
+	bool conflict_shown;
 	int64_t step; /* the next one; -1: not said */
 	uint64_t waiting;
 	char state[16];

@@ -224,6 +224,21 @@ static void tell_presence(const struct batch *batch, struct presence *presence)
 	}
 }
 
+static void tell_rejected(const struct batch *batch)
+{
+	for (size_t i = 0; i < batch->entry_count; i++) {
+		const struct batch_entry *e = &batch->entries[i];
+		struct session *session = batch->peers[e->peer].session;
+
+		if (e->fate != ENTRY_REJECTED || session == NULL)
+			continue;
+		session_rejected(session, e);
+		if (e->kind == KIND_RUN || e->kind == KIND_ATTACH)
+			session_refused_run(session, batch_bytes(batch, e->run_at, e->run_len),
+					    e->text);
+	}
+}
+
 /* A batch failed: what fills was begun before that was known, and goes the way of those under way.
  */
 static void drain(struct batcher *b, uint64_t now_ms)
@@ -244,12 +259,7 @@ void batcher_take_back(struct batcher *b, struct batch *batch, struct presence *
 	if (batch->result == 0) {
 		count(b, batch, clock_mono_ms());
 		tell_presence(batch, presence);
-		for (size_t i = 0; i < batch->entry_count; i++) {
-			const struct batch_entry *e = &batch->entries[i];
-
-			if (e->fate == ENTRY_REJECTED && batch->peers[e->peer].session != NULL)
-				session_rejected(batch->peers[e->peer].session, e);
-		}
+		tell_rejected(batch);
 	}
 	for (size_t i = 0; i < batch->peer_count; i++) {
 		if (batch->peers[i].session != NULL)

@@ -445,6 +445,23 @@ void session_rejected(struct session *s, const struct batch_entry *e)
 		send_reject(s, e->seq, e->code, e->text, true);
 }
 
+void session_refused_run(struct session *s, struct span run, const char *why)
+{
+	auto_buf struct buf out;
+	struct pack p;
+	size_t at;
+
+	buf_init(&out, RECORD_MAX);
+	at = frame_open(&out, &p, "notice", 0, 4);
+	pack_pair_str(&p, "run", run);
+	pack_pair_text(&p, "state", "rejected");
+	pack_pair_text(&p, "reason", why);
+	pack_pair_bool(&p, "conflict", true);
+	frame_close(&out, at);
+	if (s->state == SESSION_OPEN)
+		send_frame(s, &out);
+}
+
 void session_tell(struct session *s, struct span frame)
 {
 	if (s->state == SESSION_OPEN)

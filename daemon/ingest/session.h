@@ -80,6 +80,8 @@ void session_time_out(struct session *s, const char *text);
  * entries one by one. */
 void session_settled(struct session *s, const struct batch_peer *peer, int result);
 void session_rejected(struct session *s, const struct batch_entry *e);
+/* It was to open a run, and that was rejected. */
+void session_refused_run(struct session *s, struct span run, const char *why);
 /* A notice, as a whole frame. */
 void session_tell(struct session *s, struct span frame);
 /* It opened a run, and that is on disk: had anybody here opened it before? */

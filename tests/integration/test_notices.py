@@ -84,6 +84,28 @@ def stop_reaches_the_processes(box: Box) -> None:
 
 # -- the package
 
+@test
+def who_attaches_to_what_is_not_there_is_told(box: Box) -> None:
+    fake, daemon = sending(box)
+    t = trainer(box, """\
+        import time
+        for name, token in (("mine", None), ("theirs", "no such token, or is there?")):
+            run = wbx.attach("p", name, token=token)
+            run.log({"score": 1})
+            while not run.waiting_because:
+                time.sleep(0.01)
+            print(run.waiting_because, flush=True)
+            run.finish()
+    """, socket=daemon.socket)
+    mine, theirs = t.read_line().strip(), t.read_line().strip()
+    assert t.wait() == 0
+    assert mine == "W&B has no such run, and nobody here has opened it: only attached to"
+    assert theirs == "no run of that name has this token; its owner's process has it (run.token)"
+    assert f"wbx: run mine: {mine}; what is added to it is kept on this machine" in said(box), said(box)
+    assert f"the daemon refused a record (1 so far): {theirs}" in said(box) and "run theirs:" not in said(box), said(box)
+    assert fake.run("mine") is None
+
+
 def said(box: Box, name: str = "trainer") -> str:
     return read_text(box.log_file(f"{name}.err"))
 

@@ -608,6 +608,7 @@ def without_the_token_nobody_joins_the_run_of_another(box: Box) -> None:
         b.flush()
         assert codes(b) == ["not_yours", "unknown_run"], b.rejects
         assert b.rejects[0].body["text"] == "no run of that name has this token; its owner's process has it (run.token)"
+        assert b.await_notice(run="r", state="rejected", conflict=True)["reason"] == b.rejects[0].body["text"]
         b.send("attach", run="r", project="other", t=now_us(), token=TOKEN)
         b.send("attach", run="s", project="p", t=now_us(), token=TOKEN)
         b.send("attach", run="r", project="p", t=now_us(), token="short")

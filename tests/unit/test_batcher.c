@@ -29,6 +29,14 @@ void session_rejected(struct session *s, const struct batch_entry *e)
 	ck_abort_msg("nothing is rejected here");
 }
 
+void session_refused_run(struct session *s, struct span run, const char *why)
+{
+	(void)s;
+	(void)run;
+	(void)why;
+	ck_abort_msg("nothing is rejected here");
+}
+
 void session_opened_run(struct session *s, struct span run, bool is_known)
 {
 	(void)s;
