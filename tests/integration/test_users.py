@@ -24,6 +24,7 @@ from tap import WAIT_SECONDS, Box, main, pause, test, until
 from trainer import python_env
 from users import ALICE, BOB, CAROL, CtlAs, client_as, connect_as, need_root, shared
 from wandb import KEY, Fake, forwarding, key_file, own
+from weave import uuid7
 
 ROOT = Path(__file__).resolve().parents[2]
 ALICE_KEY = "a" * 32 + "0a11ce00"
@@ -354,7 +355,7 @@ VERBS = {
     "dead_list": ({}, True), "dead_show": ({"id": 1}, True), "dead_retry": ({"ids": [1]}, True), "dead_drop": ({"ids": [1]}, True),
     "late_list": ({}, True), "late_drop": ({"run": "r"}, True), "key_set": ({"key": "short"}, True), "key_check": ({}, True),
     "key_forget": ({}, True), "probe": ({}, True), "verify": ({"run": "r"}, True), "disk": ({}, True),
-    "traces": ({"run": "r"}, True), "trace": ({"id": "0"}, True),
+    "traces": ({"run": "r"}, True), "trace": ({"id": "c"}, True), "blob": ({"sha256": "0" * 64}, True),
     "check": ({}, False), "prunable": ({"before_us": 1}, False), "prune": ({"before_us": 1}, False),
     "pause": ({"sink": "weave"}, False), "unpause": ({"sink": "weave"}, False), "limit": ({"sink": "models", "default": True}, False),
 }
@@ -381,6 +382,27 @@ def every_verb_respects_who_asks(box: Box) -> None:
         assert (plain.code != "not_allowed") == everybody, f"{verb}: {plain}"
         for asker in (ask_as(daemon, verb, body, BOB, (gid,)), ask_as(daemon, verb, body, 0)):
             assert asker.code not in ("not_allowed", "not_yours", "unknown_verb"), f"{verb}: {asker}"
+
+
+@test
+def nobody_reads_what_another_s_judges_said_or_tables_hold(box: Box) -> None:
+    daemon = shared(box)
+    call, trace = uuid7(), uuid7()
+    with client_as(daemon, ALICE) as a, client_as(daemon, BOB) as b:
+        a.open_run("hers")
+        b.open_run("his")
+        a.send("call", run="hers", t=now_us(), phase="start", id=call, trace_id=trace, op="secret", started_at=now_us(), inputs={"q": "secret"})
+        digest = a.blob(1, b"[[1]]")
+        a.log_blobs([digest], run="hers")
+        a.flush()
+        b.flush()
+        for asker, may in ((ALICE, True), (BOB, False), (0, True)):
+            ctl = CtlAs(daemon, asker)
+            for words in (("traces", "hers"), ("trace", call), ("trace", trace)):
+                result = ctl.run(*words)
+                assert (result.code == 0 and "secret" in result.out) == may and ("secret" in result.out + result.err) == may, f"{asker} {words}: {result}"
+            end = ask_as(daemon, "blob", {"sha256": digest.hex()}, asker)
+            assert end.body.get("code") == (None if may else "not_found"), end
 
 
 @test
