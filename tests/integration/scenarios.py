@@ -1,11 +1,13 @@
 """A training script that runs with `wandb` and with `wbx` alike: scenarios.py MODULE SCENARIO RUN. test_sdk.py compares what came of both.
 
 Not here, because wbx keeps what the SDK drops or bends (docs/ARCHITECTURE.md, "Not as the SDK does it"): empty dicts, the key "",
-infinities in a config, NaN that is set in the summary, a row that logs to a map that was set there."""
+infinities in a config, NaN that is set in the summary, a row that logs to a map that was set there, columns of several types that did not ask for it, tables and
+files in rows with an explicit step."""
 from __future__ import annotations
 
 import importlib
 import math
+import os
 import sys
 from typing import Any
 
@@ -308,6 +310,66 @@ def histograms(m: Any, run: str) -> None:
     r.log({"h": m.Histogram(np_histogram=np.histogram([1, 2, 3, 4], bins=4))})
     r.log({"a": np.arange(100)})  # above 32 elements: a histogram
     r.log({"deep": {"h": m.Histogram([1.0])}})
+    r.finish()
+
+
+@scenario
+def tables(m: Any, run: str) -> None:
+    """What a table's cells may be, and its columns' types."""
+    import datetime
+
+    import numpy as np
+    import pandas as pd
+
+    r = begin(m, run)
+    chat = [{"role": "user", "content": "2+2=?"}, {"role": "assistant", "content": "four"}]
+    cells: list[list[Any]] = [[0, "2+2=? \u65e5", 0.25, True, None, chat, {"a": {"b": 1}}, datetime.datetime(2026, 1, 2, 3, 4, 5, 678901)],
+                              [1, "dirty \0 \x01 \x7f \ufffd \U0001f600 \"\\ \n", math.nan, False, 1.5, chat, {"a": {"b": 2}}, datetime.date(2026, 1, 3)],
+                              [2, "", -math.inf, None, None, [], None, None],
+                              [np.int64(3), "x" * 1000, np.float32(0.5), np.bool_(True), np.float64("nan"), None, {"a": {"b": 0.5}}, None]]
+    columns = ["step", "text", "reward", "ok", "extra", "chat", "deep", "time"]
+    r.log({"rollouts": m.Table(columns=columns, data=cells), "a": 1})
+    r.log({"odd key/with: slash": m.Table(columns=["a"], data=[[1]])})
+    r.log({"deep": {"table": m.Table(columns=["a"], data=[["x"]])}})
+    r.log({"frame": pd.DataFrame({"n": [1, 2], "s": ["a", "b"], "f": [0.5, math.nan]})})
+    r.log({"frame2": m.Table(dataframe=pd.DataFrame({"t": pd.to_datetime(["2026-01-02", "2026-01-03"]), "l": [[1], [2, 3]]}))})
+    r.log({"array": m.Table(columns=["a", "b"], data=np.array([[1.5, 2], [3, 4]]))})
+    r.log({"empty": m.Table(columns=["a"]), "default": m.Table()})
+    r.log({"mixed": m.Table(columns=["a"], data=[[1], ["x"], [None]], allow_mixed_types=True)})
+    r.log({"strict": m.Table(columns=["a", "b"], data=[[1, "x"]], optional=[False, True])})
+    r.log({"numbers": m.Table(columns=[1, 2], data=[[1, 2]])})
+    t = m.Table(columns=["a"], data=[[1], [2]], log_mode="MUTABLE")
+    r.log({"grows": t})
+    t.add_data(3)
+    t.add_column("b", ["x", "y", "z"])
+    r.log({"grows": t})
+    r.log({"lists": m.Table(columns=["l"], data=[[[1, 2]], [[3]], [[]]])})
+    r.log({"same": m.Table(columns=["a"], data=[["x"]])})
+    r.finish()
+
+
+@scenario
+def media(m: Any, run: str) -> None:
+    """Files as values; both encode with the same libraries."""
+    import numpy as np
+    from PIL import Image as Pil
+
+    r = begin(m, run)
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    r.log({"array": m.Image(pixels, caption="a caption"), "gray": m.Image(pixels[:, :, 0]), "jpg": m.Image(pixels, file_type="jpg")})
+    r.log({"pil": m.Image(Pil.new("RGBA", (3, 2))), "deep/key": {"img": m.Image(pixels, grouping=2)}})
+    r.log({"list": [m.Image(pixels), m.Image(pixels[:2])], "captions": [m.Image(pixels, caption="x"), m.Image(pixels, caption="y")]})
+    r.log({"html": m.Html("<html><body>x</body></html>"), "plain": m.Html("<b>y</b>", inject=False), "htmls": [m.Html("a"), m.Html("<head></head>b")]})
+    os.chdir(os.environ["HOME"])
+    with open("film.mp4", "wb") as f:
+        f.write(b"film")
+    with open("sound.wav", "wb") as f:
+        f.write(b"sound")
+    r.log({"film": m.Video("film.mp4", caption="c"), "sound": m.Audio("sound.wav", caption="s")})
+    box = {"position": {"minX": 0.1, "maxX": 0.2, "minY": 0.3, "maxY": 0.4}, "class_id": 1, "box_caption": "cat", "scores": {"acc": 0.5}}
+    r.log({"boxes": m.Image(pixels, boxes={"ground": {"box_data": [box], "class_labels": {1: "cat"}}})})
+    r.log({"masks": m.Image(pixels, masks={"pred": {"mask_data": pixels[:, :, 0] % 3, "class_labels": {0: "a", 1: "b", 2: "c"}}})})
+    r.log({"cells": m.Table(columns=["i", "h"], data=[[m.Image(pixels), m.Html("z")], [m.Image(pixels[:2], caption="c"), None]])})
     r.finish()
 
 

@@ -128,7 +128,7 @@ class BoundingBoxes2D(Media):
         labels = val.get("class_labels")
         if labels is None:
             labels = {int(c): f"class_{int(c)}" for c in sorted({box["class_id"] for box in boxes})}
-        super().__init__(json.dumps(val, default=_jsonable).encode(), ".boxes2D.json", class_labels=_labels(labels))
+        super().__init__(json.dumps(val, default=_jsonable, separators=(",", ":")).encode(), ".boxes2D.json", class_labels=_labels(labels))
 
     @staticmethod
     def _check(box: dict[str, Any]) -> None:
@@ -442,7 +442,7 @@ class Plotly(Media):
     def __init__(self, val: Any):
         if _from("matplotlib", val):
             val = importlib.import_module("plotly.tools").mpl_to_plotly(figure_of(val))
-        super().__init__(json.dumps(val.to_plotly_json(), default=_jsonable).encode(), ".plotly.json")
+        super().__init__(json.dumps(val.to_plotly_json(), default=_jsonable, separators=(",", ":")).encode(), ".plotly.json")
 
 
 def figure(value: Any) -> Media | None:
