@@ -565,6 +565,51 @@ def the_c_library_traces_calls(box: Box) -> None:
 
 
 @test
+def other_ranks_trace_into_the_run_of_rank_0(box: Box) -> None:
+    daemon = started(box)
+    runtime = box.dir / "runtime"
+    runtime.mkdir(mode=0o700)
+    judge = """
+    import wbx.weave as weave
+    @weave.op
+    def judge(n): return n
+    """
+    env = {"WORLD_SIZE": "2", "XDG_RUNTIME_DIR": str(runtime)}
+    other = trainer(box, judge + """
+    from wbx import _trace_ranks
+    _trace_ranks.LOOK_S = 0  # not once a second
+    judge(0)
+    say("waits")
+    hear()
+    judge(1)
+    say("bye", wbx.run)
+    """, socket=daemon.socket, name="rank1", RANK="1", **env)
+    other.expect_line("waits")
+    first = trainer(box, judge + """
+    run = wbx.init(project="p", id="r", console="off")
+    judge(2)
+    say("open")
+    hear()
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket, name="rank0", RANK="0", **env)
+    first.expect_line("open")
+    [note] = (runtime / "wbx").iterdir()
+    assert note.stat().st_mode & 0o777 == 0o600
+    other.tell("go")
+    other.expect_line("bye None")
+    assert other.wait() == 0
+    first.tell("go")
+    first.expect_line("bye")
+    assert first.wait() == 0
+    assert not list((runtime / "wbx").iterdir())
+    calls = {row.body["output"]: row for row in daemon.store.rows(kind="call")}
+    assert sorted(calls) == [1, 2] and {row.body["run"] for row in calls.values()} == {"r"} and calls[1].producer != calls[2].producer
+    assert daemon.store.query("SELECT name FROM run") == [("r",)]
+    assert len(daemon.store.rows(kind="finish")) == 2
+
+
+@test
 def arguments_are_not_kept_alive(box: Box) -> None:
     _, said = traced(box, """
     import gc, weakref

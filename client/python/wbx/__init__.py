@@ -100,6 +100,10 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
                         python=_run.python_version(), merge_rows=merge_rows, label=label or env("WANDB_X_LABEL"), token=token, **values)
     new = Run(client, native, project=project, attached=False, raise_on_stop=raise_on_stop, autoresume=resume == "auto", token=token, **values)
     _run.remember(new)
+    if "WORLD_SIZE" in os.environ:
+        from . import _trace_ranks
+
+        _trace_ranks.tell(new)
     if is_captured:
         new._capture_console()
     if config is not None:

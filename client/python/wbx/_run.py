@@ -582,6 +582,8 @@ def open_run() -> Run | None:
 
 
 def _forget(run: Run) -> None:
+    if (ranks := sys.modules.get("wbx._trace_ranks")) is not None:
+        ranks.untell(run)
     if run in _open_runs:
         _open_runs.remove(run)
 

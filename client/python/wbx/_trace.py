@@ -30,6 +30,8 @@ ITEMS_MAX = 10_000  # of a generator, that are recorded
 MESSAGE_MAX = 16_000
 TELL_AFTER_S = 1.0  # the start of a call that takes longer gets a record of its own
 
+_IS_OTHER_RANK = os.environ.get("RANK", "0") != "0"
+
 _current: contextvars.ContextVar[Any] = contextvars.ContextVar("wbx_call", default=None)  # a Call, or _OFF below a root that is left out
 call_attributes: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("wbx_call_attributes", default={})  # noqa: B039: nobody changes it
 _thread_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("wbx_thread_id", default=None)
@@ -176,7 +178,13 @@ def _find_run() -> Any:
     if _target.is_off:
         return None
     runs = _run._open_runs
-    return runs[-1]._native if runs else _target.native
+    if runs:
+        return runs[-1]._native
+    if _target.native is None and _IS_OTHER_RANK:
+        from . import _trace_ranks
+
+        _target.native = _trace_ranks.look()
+    return _target.native
 
 
 # -- calls that take long ------------------------------------------------------------------------------------------
