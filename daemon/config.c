@@ -2,6 +2,7 @@
 #include "daemon/config.h"
 
 #include "daemon/config_users.h"
+#include "daemon/flow/send_rules.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,7 +23,9 @@ enum option_type {
 	TYPE_BYTES,    /* 50G, 512M, 4096 */
 	TYPE_DURATION, /* 5s, 250ms, 10m, 24h, 7d; kept in ms */
 	TYPE_NUMBER,
-	TYPE_MODE, /* octal */
+	TYPE_MODE,   /* octal */
+	TYPE_TABLES, /* which are sent (flow/send_rules.h) */
+	TYPE_HOURS,  /* of the day */
 };
 
 struct option {
@@ -79,6 +82,10 @@ static const struct option options[] = {
 	{"models.requests_per_s", AT(requests_per_s), TYPE_NUMBER, false, 0, 100000, "20", NULL},
 	{"models.bytes_per_s", AT(bytes_per_s), TYPE_BYTES, false, 0, INT64_MAX, "0", NULL},
 	{"models.body_max", AT(body_max), TYPE_BYTES, false, 1 << 16, 10 << 20, "10M", NULL},
+	{"tables.send", AT(tables_send), TYPE_TABLES, false, 0, 0, "auto", NULL},
+	{"artifacts.hours", AT(artifacts_hours), TYPE_HOURS, false, 0, 0, "", NULL},
+	{"artifacts.bytes_per_s", AT(artifacts_bytes_per_s), TYPE_BYTES, false, 0, INT64_MAX, "0",
+	 NULL},
 	{"weave.base_url", AT(weave_url), TYPE_URL, false, 0, 0, "", NULL},
 	{"tables.artifact", AT(tables_artifact), TYPE_WHICH, false, 0, 0, "always", NULL},
 };
@@ -155,6 +162,8 @@ static const char *expected(enum option_type type)
 	case TYPE_DURATION: return "a duration, such as 250ms, 5s, 10m, 24h or 7d";
 	case TYPE_NUMBER: return "a whole number";
 	case TYPE_MODE: return "an octal mode, such as 0666";
+	case TYPE_TABLES: return "auto, all, every N, sample R (0 to 1) or none";
+	case TYPE_HOURS: return "hours, such as 22:00-06:00, or empty";
 	}
 	return "";
 }
@@ -162,7 +171,8 @@ static const char *expected(enum option_type type)
 static bool is_text(enum option_type type)
 {
 	return type == TYPE_TEXT || type == TYPE_USERS || type == TYPE_PATH || type == TYPE_LEVEL ||
-	       type == TYPE_WHICH || type == TYPE_LOCAL || type == TYPE_URL;
+	       type == TYPE_WHICH || type == TYPE_LOCAL || type == TYPE_URL ||
+	       type == TYPE_TABLES || type == TYPE_HOURS;
 }
 
 static bool is_which(const char *value)
@@ -180,6 +190,16 @@ static bool is_level(const char *value)
 			return true;
 	}
 	return false;
+}
+
+static bool is_rule(enum option_type type, const char *value)
+{
+	struct send_tables_rule tables;
+	struct send_hours hours;
+
+	if (type == TYPE_TABLES)
+		return send_tables_parse(value, &tables) == 0;
+	return send_hours_parse(value, &hours) == 0;
 }
 
 static bool is_local(const char *value)
@@ -214,6 +234,8 @@ static const char *text_fault(const struct option *o, const char *value)
 		fits = is_level(value);
 	else if (o->type == TYPE_WHICH)
 		fits = is_which(value);
+	else if (o->type == TYPE_TABLES || o->type == TYPE_HOURS)
+		fits = fits && is_rule(o->type, value);
 	else if (o->type == TYPE_LOCAL)
 		fits = fits && is_local(value);
 	else if (o->type == TYPE_URL)
@@ -251,6 +273,8 @@ static int take_value(struct config *c, const struct option *o, const char *valu
 	case TYPE_LEVEL:
 	case TYPE_WHICH:
 	case TYPE_LOCAL:
+	case TYPE_TABLES:
+	case TYPE_HOURS:
 	case TYPE_URL: return take_text(o, field, value, ret_error);
 	case TYPE_BYTES: r = take_bytes(value, &number); break;
 	case TYPE_DURATION: r = take_duration(value, &number); break;

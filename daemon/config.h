@@ -54,7 +54,11 @@ struct config {
 	int64_t bytes_per_s;
 	int64_t body_max;
 	/* [tables] */
+	char tables_send[CONFIG_TEXT_MAX];
 	char tables_artifact[CONFIG_TEXT_MAX]; /* always, last, never */
+	/* [artifacts] */
+	char artifacts_hours[CONFIG_TEXT_MAX];
+	int64_t artifacts_bytes_per_s;
 	/* [users] */
 	struct user_rules users;
 };

@@ -204,8 +204,11 @@ static struct sender_settings sender_settings(const struct config *c)
 		.tables = strcmp(c->tables_artifact, "never") == 0  ? TABLE_ARTIFACTS_NEVER
 			  : strcmp(c->tables_artifact, "last") == 0 ? TABLE_ARTIFACTS_LAST
 								    : TABLE_ARTIFACTS_ALWAYS,
+		.upload_bytes_per_s = (double)c->artifacts_bytes_per_s,
 	};
 
+	(void)send_tables_parse(c->tables_send, &s.send_tables); /* config.c has read both */
+	(void)send_hours_parse(c->artifacts_hours, &s.upload_hours);
 	_Static_assert(sizeof(s.base_url) == sizeof(c->base_url), "texts fit");
 	memcpy(s.base_url, c->base_url, sizeof(s.base_url));
 	find_weave(c, s.weave_url);

@@ -76,6 +76,7 @@ static void take_store(struct mp m, struct store_facts *s)
 	s->dead = take_count(m, "dead");
 	s->dead_bytes = take_count(m, "dead_bytes");
 	s->late = take_count(m, "late");
+	s->tables_held = take_count(m, "tables_held");
 	s->commit_failures = take_count(m, "commit_failures");
 }
 

@@ -82,6 +82,7 @@ struct store_facts {
 	uint64_t dead;
 	uint64_t dead_bytes;
 	uint64_t late;
+	uint64_t tables_held; /* not sent, for the settings say so; ever */
 	uint64_t commit_failures;
 };
 

@@ -84,6 +84,7 @@ static void add_store(struct json *j, const struct store_facts *s)
 	json_pair_uint(j, "dead", s->dead);
 	json_pair_uint(j, "dead_bytes", s->dead_bytes);
 	json_pair_uint(j, "late", s->late);
+	json_pair_uint(j, "tables_held", s->tables_held);
 	json_close_object(j);
 }
 

@@ -474,6 +474,19 @@ static void add_late(struct buf *out, uint64_t late)
 	add_line(out, "late", &line);
 }
 
+static void add_held(struct buf *out, uint64_t held)
+{
+	auto_buf struct buf line = {0};
+
+	if (held == 0)
+		return;
+	buf_init(&line, LINE_MAX_BYTES);
+	(void)buf_printf(&line,
+			 "%s table%s not sent, as tables.send in wbxd.conf wants it; kept here",
+			 word_count(held).text, plural(held));
+	add_line(out, "tables", &line);
+}
+
 void screen_add(struct buf *out, const struct facts *f, const struct judgement *j, bool has_colour)
 {
 	add_head(out, f, j, has_colour);
@@ -489,4 +502,5 @@ void screen_add(struct buf *out, const struct facts *f, const struct judgement *
 	add_files(out, f);
 	add_runs(out, f);
 	add_late(out, f->store.late);
+	add_held(out, f->store.tables_held);
 }

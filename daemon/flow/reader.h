@@ -240,6 +240,8 @@ struct upload_counts {
 };
 /* Of one run; -1: of all. */
 int reader_upload_counts(struct reader *r, int64_t run, struct upload_counts *ret);
+/* How many of this key were planned, sent or held. */
+int reader_uploads_of_key(struct reader *r, int64_t run, struct span key, int64_t *ret);
 /* What was planned of this blob under this key of the run before: it needs no second one. -ENOENT. */
 struct sent_file { /* borrowed until the callback returns */
 	struct span path;
@@ -369,6 +371,7 @@ struct store_totals {
 	int64_t rejected; /* since the store was made */
 	int64_t refused;
 	int64_t lost; /* given up by clients */
+	int64_t held; /* tables that the settings did not let go, ever */
 };
 int reader_totals(struct reader *r, struct store_totals *ret);
 struct sink_info {

@@ -286,6 +286,7 @@ int http_start(struct http *h, struct http_request *q)
 	t->size = t->source != NULL ? (uint64_t)t->source->size : t->body.len;
 	t->lane = q->lane;
 	t->limit = q->limit;
+	t->shared = q->shared;
 	t->owner = q->owner;
 	t->begun_ms = t->moved_ms = t->share_ms = clock_mono_ms();
 	t->stall_ms = h->settings.stall_timeout_ms;

@@ -59,8 +59,9 @@ struct http_request {
 	const struct span *headers; /* of a PUT: "Name:value"; borrowed as the user is */
 	size_t header_count;
 	enum lane lane;
-	bool is_fresh;       /* over a connection of its own, to see that one comes about */
-	struct limit *limit; /* of bytes, borrowed while the request runs; NULL: none */
+	bool is_fresh;        /* over a connection of its own, to see that one comes about */
+	struct limit *limit;  /* of bytes, borrowed while the request runs; NULL: none */
+	struct limit *shared; /* the same: what goes is taken from there, too, but not waited for */
 	uint32_t owner; /* who has the limit in common with others shares it with them evenly */
 	/* Sender thread, from http_turn() alone. */
 	void (*on_answer)(void *arg, const struct http_answer *answer);

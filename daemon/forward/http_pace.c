@@ -223,6 +223,8 @@ size_t on_read(char *room, size_t size, size_t count, void *arg)
 	if (t->source_error < 0)
 		return CURL_READFUNC_ABORT;
 	t->granted -= got < t->granted ? got : t->granted;
+	if (t->shared != NULL)
+		(void)limit_take_some(t->shared, got, clock_mono_ms());
 	if (is_held)
 		t->share -= got < t->share ? got : t->share;
 	t->sent += got;

@@ -21,6 +21,7 @@ struct transfer {
 	uint64_t sent; /* of it, given to curl */
 	enum lane lane;
 	struct limit *limit;
+	struct limit *shared;
 	uint32_t owner;
 	uint64_t served; /* which of all gifts of tokens was its last; 0: none yet */
 	bool paused; /* for want of tokens, because others wait for theirs, or for a higher lane */

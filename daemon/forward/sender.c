@@ -362,6 +362,8 @@ static void take_settings(struct sender *s)
 	s->host.merge_max_us = c->merge_max_us;
 	s->host.self_report_ms = c->self_report_ms;
 	s->host.tables = c->tables;
+	s->host.send_tables = c->send_tables;
+	upload_set(&s->sinks.pool, c->upload_bytes_per_s, &c->upload_hours, clock_mono_ms());
 	sinks_set(&s->sinks, &sinks, clock_mono_ms());
 	/* the key is the same, and the API host knows whose it is */
 	sinks.each.body_max = WEAVE_BODY_MAX;

@@ -5,6 +5,7 @@
 #include "daemon/base/mailbox.h"
 #include "daemon/base/stats.h"
 #include "daemon/flow/artifact.h"
+#include "daemon/flow/send_rules.h"
 #include "daemon/flow/user_rules.h"
 
 #include <stdbool.h>
@@ -34,6 +35,9 @@ struct sender_settings {
 	double requests_per_s; /* 0: no limit */
 	double bytes_per_s;
 	uint64_t body_max;
+	struct send_tables_rule send_tables;
+	struct send_hours upload_hours;
+	double upload_bytes_per_s; /* 0: no limit of their own */
 	struct user_rules users;
 };
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/base/stats.h"
+#include "daemon/flow/send_rules.h"
 #include "daemon/forward/http.h"
 #include "daemon/forward/key.h"
 #include "daemon/forward/retry.h"
@@ -57,6 +58,9 @@ struct sink_pool {
 	unsigned uploads;           /* in flight, of all sinks ... */
 	unsigned bulks[LANES];      /* ... and those of them that are bulk */
 	double upload_rate; /* bytes per s that uploads went at lately, together; 0: not measured */
+	struct limit upload_bytes; /* of uploads alone, beside `bytes` */
+	struct send_hours upload_hours;
+	bool is_off_hours;                /* somebody had to wait for them */
 	struct sink_stats *uploads_shown; /* how the way to the storage is; NULL: nobody looks */
 	struct sink_board uploads_board;
 	int64_t uploads_paused_us; /* 0: not, -1: for good */

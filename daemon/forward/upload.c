@@ -8,10 +8,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum {
 	RATE_SAMPLE_BYTES = 64 << 10, /* smaller ones tell of latency only */
 	SAMPLE_MS = 1000,
+	HOURS_MS = 10000,          /* between looks at the clock */
+	PIECE_BYTES_MIN = 16 << 10 /* what may go at once, however low the limit */
 };
 
 /* --- what status says of the way to the storage --- */
@@ -55,6 +58,26 @@ void upload_pause(struct sink_pool *pool, int64_t until_us, uint64_t now_ms)
 	}
 }
 
+void upload_set(struct sink_pool *pool, double bytes_per_s, const struct send_hours *hours,
+		uint64_t now_ms)
+{
+	double piece = bytes_per_s / 4; /* a quarter of a second's */
+
+	limit_set(&pool->upload_bytes, bytes_per_s,
+		  piece < PIECE_BYTES_MIN ? PIECE_BYTES_MIN : piece, now_ms);
+	pool->upload_hours = *hours;
+}
+
+/* By the machine's own clock and zone. */
+static bool is_hour(const struct sink_pool *pool)
+{
+	time_t now = (time_t)(clock_wall_us() / 1000000);
+	struct tm tm;
+
+	return localtime_r(&now, &tm) == NULL ||
+	       send_hours_have(&pool->upload_hours, tm.tm_hour * 60 + tm.tm_min);
+}
+
 uint64_t upload_turn(struct sink_pool *pool, uint64_t now_ms)
 {
 	uint64_t given = http_given(pool->http, LANE_TABLES) + http_given(pool->http, LANE_FILES);
@@ -66,7 +89,13 @@ uint64_t upload_turn(struct sink_pool *pool, uint64_t now_ms)
 	pool->uploads_given = given;
 	if (pool->uploads_paused_us > 0 && (int64_t)clock_wall_us() >= pool->uploads_paused_us)
 		upload_pause(pool, 0, now_ms);
-	return pool->uploads > 0 || pool->uploads_paused_us > 0 ? now_ms + SAMPLE_MS : UINT64_MAX;
+	if (pool->is_off_hours && is_hour(pool)) {
+		pool->is_off_hours = false;
+		pool->on_open(pool->arg);
+	}
+	if (pool->uploads > 0 || pool->uploads_paused_us > 0)
+		return now_ms + SAMPLE_MS;
+	return pool->is_off_hours ? now_ms + HOURS_MS : UINT64_MAX;
 }
 
 static void note_failure(struct sink_pool *pool, const struct http_answer *a,
@@ -150,6 +179,10 @@ bool upload_may_start(struct sink *s, enum lane lane, int64_t size)
 
 	if (s->gate != GATE_OPEN || s->paused_until_us != 0 || pool->uploads_paused_us != 0)
 		return false;
+	if (has_place && size > UPLOAD_BULK_BYTES && !is_hour(pool)) {
+		pool->is_off_hours = true;
+		return false;
+	}
 	if (!has_place)
 		pool->is_crowded = true;
 	return has_place;
@@ -193,8 +226,14 @@ int upload_start(struct sink *s, struct upload_request *q)
 		.on_answer = on_upload_answer,
 		.arg = p,
 	};
+	double total = s->pool->bytes.per_s;
+	double own = s->pool->upload_bytes.per_s;
 	int e;
 
+	if (own > 0 && (total <= 0 || own < total)) {
+		r.limit = &s->pool->upload_bytes;
+		r.shared = &s->pool->bytes;
+	}
 	if (q->source == NULL)
 		return -ENOMEM;
 	q->source = NULL;

@@ -30,6 +30,10 @@ struct upload_request {
 
 /* From now on what uploads are like stands there. */
 void upload_show(struct sink_pool *pool, struct sink_stats *shown);
+/* A limit of their own in bytes a second (0: none), and the hours in which those above
+ * UPLOAD_BULK_BYTES go. */
+void upload_set(struct sink_pool *pool, double bytes_per_s, const struct send_hours *hours,
+		uint64_t now_ms);
 /* An operator's pause of the sink artifacts, by the wall clock: 0: none (any more), -1: for good. */
 void upload_pause(struct sink_pool *pool, int64_t until_us, uint64_t now_ms);
 /* Counts what went since the last turn, ends pauses. Returns when it wants to be called again. */

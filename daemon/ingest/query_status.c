@@ -208,7 +208,7 @@ static void pack_store(struct pack *p, const struct query *q, const struct store
 	if (stats != NULL)
 		stats_get_store_fault(stats, fault, sizeof(fault));
 	pack_text(p, "store");
-	pack_map(p, 15);
+	pack_map(p, 16);
 	pack_pair_text(p, "dir", q->facts.store_dir);
 	pack_pair_int(p, "database_bytes", t->database_bytes);
 	pack_pair_int(p, "wal_bytes", t->wal_bytes);
@@ -227,6 +227,7 @@ static void pack_store(struct pack *p, const struct query *q, const struct store
 	pack_pair_int(p, "dead", t->dead);
 	pack_pair_int(p, "dead_bytes", t->dead_bytes);
 	pack_pair_int(p, "late", t->late);
+	pack_pair_int(p, "tables_held", t->held);
 	pack_pair_int(p, "commit_failures",
 		      stats == NULL ? 0 : (int64_t)stats_get(stats, COUNT_COMMIT_FAILURES));
 }

@@ -25,11 +25,18 @@ static int on_stream(void *arg, const struct stream_info *s)
 	const struct reading *r = arg;
 	const struct sink_waiting records = {
 		.records = s->waiting, .bytes = s->waiting_bytes, .oldest_us = s->oldest_us};
-	const struct sink_waiting blobs = {.records = s->waiting_blobs,
-					   .bytes = s->waiting_blob_bytes,
-					   .oldest_us = s->oldest_us};
+	struct sink_waiting blobs = {.records = s->waiting_blobs,
+				     .bytes = s->waiting_blob_bytes,
+				     .oldest_us = s->oldest_us};
 	enum record_class class = stream_class(s->stream);
 
+	if (class == CLASS_BULK &&
+	    blobs.records > 0) { /* files: planned, or with their records yet */
+		blobs.records = s->waiting > s->waiting_blobs ? s->waiting : s->waiting_blobs;
+		blobs.bytes += s->waiting_bytes;
+		r->on_part(r->arg, SINK_ARTIFACTS, s->uid, &blobs);
+		return 0;
+	}
 	if (records.records > 0)
 		r->on_part(r->arg, sinks[class], s->uid, &records);
 	if (blobs.records > 0 && class == CLASS_METRICS)

@@ -8,6 +8,7 @@ enum {
 	SQL_ADD,
 	SQL_OLDER,
 	SQL_REMEMBER,
+	SQL_HELD,
 	SQL_FORGET,
 	SQL_FIND,
 	SQL_THERE,
@@ -29,6 +30,8 @@ static const char *const texts[SQL_COUNT] = {
 		"SELECT id FROM upload WHERE run = ?1 AND path = ?2 AND state IN (0, 1) LIMIT 1",
 	[SQL_REMEMBER] = "INSERT OR REPLACE INTO sent_file (run, key, blob, path, sha256, size, "
 			 "client_id, sequence_client_id) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[SQL_HELD] = "INSERT INTO tally (name, count) VALUES ('held:tables', 1) ON CONFLICT "
+		     "(name) DO UPDATE SET count = count + 1",
 	[SQL_FORGET] = "DELETE FROM sent_file WHERE run = ?1 AND key = ?2",
 	[SQL_FIND] = "SELECT blob, state FROM upload WHERE id = ?1",
 	[SQL_THERE] = "UPDATE upload SET state = 2, blob = 0 WHERE id = ?1",
@@ -152,6 +155,8 @@ static int add(struct delivery *d, const struct change *c)
 	r = db_run(s);
 	if (r == 0 && u->kind == UPLOAD_FILE)
 		r = forget_older(d, c);
+	if (r == 0 && u->state == UPLOAD_HELD)
+		return db_run(db_stmt(&d->own_upload, SQL_HELD));
 	return r < 0 ? r : remember(d, c);
 }
 

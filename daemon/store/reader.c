@@ -25,7 +25,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN_STATES] = "SELECT state, count(*) FROM run WHERE name <> '' GROUP BY state",
 	[SQL_TALLIES] = "SELECT coalesce(sum(count) FILTER (WHERE name LIKE 'rejected:%'), 0), "
 			"coalesce(sum(count) FILTER (WHERE name LIKE 'refused:%'), 0), "
-			"coalesce(sum(count) FILTER (WHERE name LIKE 'lost:%'), 0) FROM tally",
+			"coalesce(sum(count) FILTER (WHERE name LIKE 'lost:%'), 0), "
+			"coalesce(sum(count) FILTER (WHERE name = 'held:tables'), 0) FROM tally",
 	[SQL_SINK] = "SELECT paused_until_us, last_ok_us, sent, coalesce(requests_per_s, -1), "
 		     "coalesce(bytes_per_s, -1) FROM sink WHERE name = ?1",
 	[SQL_SINK_TOTAL] = "SELECT coalesce(sum(paused_until_us) FILTER (WHERE name = ?1), 0), "
@@ -152,6 +153,7 @@ int reader_totals(struct reader *r, struct store_totals *ret)
 	t.rejected = db_column_int(s, 0);
 	t.refused = db_column_int(s, 1);
 	t.lost = db_column_int(s, 2);
+	t.held = db_column_int(s, 3);
 	*ret = t;
 	return db_run(s);
 }

@@ -15,6 +15,7 @@ enum {
 	SQL_THERE,
 	SQL_COUNTS,
 	SQL_SENT,
+	SQL_OF_KEY,
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
@@ -27,6 +28,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_COUNTS] =
 		"SELECT state, count(*), sum(size), min(time_us) FROM upload WHERE ?1 < 0 OR run "
 		"= ?1 GROUP BY state",
+	[SQL_OF_KEY] = "SELECT (SELECT count(*) FROM sent_file WHERE run = ?1 AND key = ?2) + "
+		       "(SELECT count(*) FROM upload WHERE run = ?1 AND key = ?2 AND state = 4)",
 	[SQL_SENT] =
 		"SELECT path, sha256, size, client_id, sequence_client_id FROM sent_file WHERE "
 		"run = ?1 AND key = ?2 AND blob = ?3",
@@ -133,4 +136,13 @@ int reader_sent_file(struct reader *r, int64_t run, struct span key, struct span
 	e = on_file(arg, &f);
 	(void)sqlite3_reset(s); /* one row was wanted */
 	return e;
+}
+
+int reader_uploads_of_key(struct reader *r, int64_t run, struct span key, int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&r->uploads, SQL_OF_KEY);
+
+	db_bind_int(s, 1, run);
+	db_bind_text(s, 2, key);
+	return reader_one_number(s, ret);
 }

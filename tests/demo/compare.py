@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Iterator
+from urllib.parse import quote
 
 from reference import Held, Table
-from wandb import own, same
+from wandb import ENTITY, own, same
 
 ABSENT = "(not there)"
 ARTIFACT = re.compile(r"wandb-client-artifact://[0-9a-z]{128}/\w+\.table\.json")
@@ -24,6 +25,7 @@ class Verdict:
     values: int = 0
     config: int = 0
     summary: int = 0
+    cells: int = 0
     missing: int = 0
     twice: int = 0
     different: int = 0
@@ -98,6 +100,25 @@ def _compare_rows(verdict: Verdict, want: dict[int, dict], have: list[dict], beg
         verdict.words.append("the steps do not rise")
 
 
+def _compare_tables(verdict: Verdict, want: Held, fake: Any, project: str, run: str) -> int:
+    """Cell by cell, as the run's file and the table's artifact have them; how many are equal."""
+    have = fake.ask(f"/__tables?run={quote(f'{ENTITY}/{project}/{run}')}")
+    if [(t["key"], t["columns"]) for t in have] != [(t.key, t.columns) for t in want.tables]:
+        verdict.differ("tables", [(t.key, t.step) for t in want.tables], [(t["key"], t["step"], t.get("error")) for t in have])
+        return 0
+    equal = 0
+    for table, there in zip(want.tables, have):
+        where = f"step {there['step']}, {table.key}"
+        if there["source"] != "file" or there["artifact_agrees"] is None or len(there["data"]) != len(table.data):
+            verdict.differ(where, f"{len(table.data)} rows, in a file and an artifact", {k: there[k] for k in ("source", "artifact_agrees", "nrows")})
+            continue
+        for number, (row, got) in enumerate(zip(table.data, there["data"])):
+            equal += sum(map(same, row, got))
+            if not same(row, got):
+                verdict.differ(f"{where}, row {number}", row, got)
+    return equal
+
+
 def compare(want: Held, fake: Any, project: str, run: str, began: float, ended: float) -> Verdict:
     """Asks the fake for the run. began and ended: when it was logged."""
     verdict = Verdict()
@@ -107,4 +128,5 @@ def compare(want: Held, fake: Any, project: str, run: str, began: float, ended: 
     verdict.summary = _compare_maps(verdict, "summary", want.summary, {k: v for k, v in summary.items() if k not in OURS})
     if summary.get("_step") != max(want.rows):
         verdict.differ("summary, _step", max(want.rows), summary.get("_step", ABSENT))
+    verdict.cells = _compare_tables(verdict, want, fake, project, run)
     return verdict

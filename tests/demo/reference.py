@@ -61,7 +61,7 @@ class Held:
     rows: dict[int, dict] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
-    tables: int = 0
+    tables: list[Table] = field(default_factory=list)  # as they were logged
 
 
 class Reference:
@@ -106,8 +106,11 @@ class Reference:
 
     def _value(self, key: str, value: Any, step: int) -> Any:
         if isinstance(value, dict) and value.get("_type") == "table":
-            self.held.tables += 1
-            return Table(key, step, value["columns"], value["data"])
+            table = Table(key, step, value["columns"], value["data"])
+            self.held.tables.append(table)
+            # the same table again is the same file: trainers log one twice
+            same = [t for t in self.held.tables if (t.key, t.columns, t.data) == (key, table.columns, table.data)]
+            return same[0]
         return value
 
     def _sum_up(self, key: str, value: Any) -> None:

@@ -190,8 +190,8 @@ def rows_do_not_wait_for_a_storage_that_hangs(box: Box) -> None:
 @test
 def a_daemon_killed_at_any_state_of_an_upload_sends_it_whole(box: Box) -> None:
     fake, daemon = sending(box)
-    points = ("plan.committed:1", "upload.answered:1", "upload.marked:1", "upload.answered:2", "sender.answered:2")
-    data = [cells(400, 50, seed) for seed in range(4)]
+    points = ("plan.committed:1", "upload.answered:1", "upload.answered:2", "upload.marked:1")
+    data = [cells(400, 50, seed) for seed in range(12)]  # eight of them are under way at a time
     with greeted(daemon.socket) as c:
         run = Tables(c)
         for table in data:
@@ -200,10 +200,7 @@ def a_daemon_killed_at_any_state_of_an_upload_sends_it_whole(box: Box) -> None:
         producer = c.producer
     for point in points:
         daemon.kill9()
-        process = daemon.start(WBX_FAULT=point).process
-        if point != "sender.answered:2":
-            process.wait(60)
-    daemon.kill9()
+        daemon.start(WBX_FAULT=point).process.wait(60)
     daemon.start()
     with greeted(daemon.socket, producer) as c:
         c.open_run("r")
@@ -303,6 +300,41 @@ def files_that_nothing_names_are_sent_and_the_newest_of_a_path_counts(box: Box) 
     nothing_is_left(daemon)
     until(lambda: [s["waiting"] for s in ctl.status()["sinks"]] == [0, 0, 0], "nothing waits")
     daemon.store.check()
+
+
+@test
+def tables_that_the_settings_hold_back_are_counted_and_their_rows_go(box: Box) -> None:
+    fake, daemon, ctl = steered(box, tables__send="every 3", tables__artifact="never")
+    with greeted(daemon.socket) as c:
+        run = Tables(c)
+        for n in range(7):
+            run.log(cells(3, seed=n), n=n)
+        run.finish()
+    fake.await_run("r", "finished")
+    rows = [own(r) for r in fake.rows("r")]
+    assert [r["n"] for r in rows] == list(range(7))
+    assert [n for n, r in enumerate(rows) if "rollouts" in r] == [0, 3, 6]
+    assert all("artifact_path" not in r["rollouts"] for r in rows if "rollouts" in r)
+    assert len(puts(fake)) == 3
+    assert ctl.status()["store"]["tables_held"] == 4 and "4 tables not sent" in ctl("status")
+    fake.check()
+
+
+@test
+def uploads_have_a_limit_of_their_own_and_rows_do_not(box: Box) -> None:
+    fake, daemon, ctl = steered(box, artifacts__bytes_per_s=20_000)
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        big = c.blob(1, random.Random(1).randbytes(400_000))
+        c.send("file", run="r", t=now_us(), path="big.bin", size=400_000, policy="now", blobs=[big])
+        c.flush()
+        until(lambda: any(s["sent_bytes_per_s"] > 0 for s in ctl.status()["sinks"]), "it is on its way")
+        c.log_many(200)
+        c.flush()
+        fake.await_rows("r", 200)
+        assert not puts(fake)
+        assert "uploads:" in ctl("status", code=ctl.status()["exit"])
+        c.finish("r")
 
 
 if __name__ == "__main__":

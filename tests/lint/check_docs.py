@@ -74,7 +74,7 @@ def check_setting(name, option, text):
         yield f"{name}: default with --dir is {below!r}, not {said[2]!r}"
     if (" At start." in text) != start:
         yield f"{name}: whether it counts at start only"
-    if kind in ("TYPE_TEXT", "TYPE_PATH", "TYPE_USERS", "TYPE_LEVEL", "TYPE_WHICH", "TYPE_LOCAL", "TYPE_URL"):
+    if kind in ("TYPE_TEXT", "TYPE_PATH", "TYPE_USERS", "TYPE_LEVEL", "TYPE_WHICH", "TYPE_LOCAL", "TYPE_URL", "TYPE_TABLES", "TYPE_HOURS"):
         return
     span = re.search(r"\. (\S+) (?:to (\S+?)|and more)[.,]", text)
     if span is None or value_of(kind, span[1]) != low or (value_of(kind, span[2]) if span[2] else TOP) != high:

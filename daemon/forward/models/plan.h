@@ -6,6 +6,7 @@
 
 #include "daemon/flow/change.h"
 #include "daemon/flow/reader.h"
+#include "daemon/flow/send_rules.h"
 #include "daemon/forward/models/about.h"
 #include "daemon/forward/models/rows.h"
 #include "daemon/forward/models/summary.h"
@@ -43,6 +44,7 @@ struct plan {
 	int64_t run;
 	char run_name[NAME_MAX_BYTES + 1]; /* set by its owner, as the next; "": no artifacts */
 	enum table_artifacts table_artifacts;
+	const struct send_tables_rule *send_tables; /* borrowed; NULL: all */
 	struct about about;
 	struct metrics metrics;
 	struct summary summary;

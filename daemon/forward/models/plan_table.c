@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct span row_text_leaf(const struct tree *t, const struct node *parent, const char *key,
@@ -229,6 +230,53 @@ static int add_artifact(const struct making *m, const struct row_file *n, struct
 		       : artifact_of_table(m->changes, &t);
 }
 
+/* Whether the settings let it go. *ret: 0, -errno. */
+static bool goes(const struct making *m, struct span key, const struct plan_table *table, int *ret)
+{
+	const struct send_tables_rule *rule = m->plan->send_tables;
+	char digits[9] = "";
+	int64_t nth = 0;
+
+	*ret = 0;
+	if (rule == NULL || rule->what == SEND_AUTO || rule->what == SEND_ALL)
+		return true;
+	if (rule->what == SEND_EVERY)
+		*ret = reader_uploads_of_key(m->reader, m->plan->run, key, &nth);
+	for (size_t i = 0; i < m->changes->count; i++) {
+		const struct change *c = &m->changes->items[i];
+
+		nth += c->kind == CHANGE_UPLOAD_ADD && span_equal(c->upload.key, key);
+	}
+	memcpy(digits, table->sha256, sizeof(digits) - 1);
+	return *ret == 0 && send_tables_goes(rule, nth, (uint32_t)strtoul(digits, NULL, 16));
+}
+
+/* It stays here, and is counted; the row goes without it. */
+static void hold(const struct making *m, struct span key, const struct plan_table *table)
+{
+	const struct change c = {
+		.kind = CHANGE_UPLOAD_ADD,
+		.run = m->plan->run,
+		.lsn = m->lsn,
+		.step = m->row->step,
+		.time_us = m->newest_us,
+		.upload =
+			{
+				.kind = UPLOAD_TABLE,
+				.state = UPLOAD_HELD,
+				.key = key,
+				.path = SPAN_LITERAL(""),
+				.sha256 = span_of_text(table->sha256),
+				.size = table->size,
+				.client_id = SPAN_LITERAL(""),
+				.sequence_client_id = SPAN_LITERAL(""),
+				.blob = SPAN_LITERAL(""), /* kept as long as its record is */
+			},
+	};
+
+	changes_add(m->changes, &c);
+}
+
 /* Puts the file's value in the table's place. */
 static int replace_table(struct making *m, struct node *branch, const struct plan_table *table)
 {
@@ -245,6 +293,13 @@ static int replace_table(struct making *m, struct node *branch, const struct pla
 	bool is_new;
 	int r;
 
+	if (!goes(m, v.key, table, &r)) {
+		if (r < 0)
+			return r;
+		hold(m, v.key, table);
+		tree_remove(row, branch);
+		return 0;
+	}
 	buf_init(&names.path, 4096);
 	buf_init(&value, 8192);
 	r = row_find_file(&names, m, node_key(branch),

@@ -14,6 +14,7 @@
 
 #include "daemon/flow/change.h"
 #include "daemon/flow/reader.h"
+#include "daemon/flow/send_rules.h"
 #include "daemon/forward/models/digest.h"
 #include "daemon/forward/sinks.h"
 
@@ -28,6 +29,7 @@ struct run_host {
 	uint64_t interval_ms;
 	uint64_t heartbeat_ms;
 	int64_t merge_max_us;
+	struct send_tables_rule send_tables;
 	uint64_t self_report_ms; /* between lines about wbx itself; 0: none */
 	enum table_artifacts tables;
 	unsigned loaded; /* runs whose state is in memory */

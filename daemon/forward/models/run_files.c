@@ -208,7 +208,8 @@ static int fill(struct models_run *r)
 		counts.oldest_us != 0 && counts.oldest_us < (int64_t)clock_wall_us() - BEHIND_US;
 	if (g.takes_one && g.bytes > 0)
 		return 0; /* one after the other */
-	newest_first = g.takes_one && files->fills % BEHIND_OLDEST != BEHIND_OLDEST - 1;
+	newest_first = g.takes_one && r->host->send_tables.what != SEND_ALL &&
+		       files->fills % BEHIND_OLDEST != BEHIND_OLDEST - 1;
 	e = reader_uploads(r->host->reader, r->id, newest_first ? UPLOADS_NEWEST : UPLOADS_OLDEST,
 			   newest_first ? INT64_MAX : 0, on_waiting, &g);
 	files->fills += g.taken > 0;

@@ -259,6 +259,7 @@ void run_plan_start(struct models_run *r)
 
 	if (!run_changes(r))
 		return;
+	r->plan->send_tables = &r->host->send_tables;
 	plan_begin(r->plan);
 	r->plan->table_artifacts = r->host->tables;
 	e = r->has_letters ? reader_dead_retries(r->host->reader, r->id, on_letter, r) : 0;
