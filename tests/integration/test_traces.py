@@ -565,6 +565,44 @@ def the_c_library_traces_calls(box: Box) -> None:
 
 
 @test
+def code_written_for_weave_finds_what_it_imports(box: Box) -> None:
+    calls, said = traced(box, """
+    weave.install()
+    import asyncio, gc, pickle
+    import weave as again
+    from weave.trace.context import call_context, weave_client_context
+    from weave.trace.context.call_context import call_attributes
+    say(again is weave, weave_client_context.get_weave_client() is not None)
+    # as verl does it
+    tracer = again.init("ent/proj")
+    with again.attributes({"sample_index": 3, "step": 8}):
+        call = tracer.create_call(op="agent.loop", inputs={"x": 1}, attributes={**call_context.call_attributes.get()})
+        tracer.finish_call(call, output="done")
+    # as TRL's WeaveCallback does it
+    evaluation = again.EvaluationLogger(model="policy", dataset="eval", eval_attributes={"training_step": 4})
+    prediction = evaluation.log_prediction(inputs={"prompt": "p"}, output="c")
+    prediction.log_score(scorer="reward", score=0.5)
+    prediction.finish()
+    evaluation.log_summary()
+    @weave.op
+    async def hangs():
+        await asyncio.Future()
+    # a coroutine that somebody else closes, elsewhere
+    import contextvars
+    coroutine = hangs()
+    contextvars.copy_context().run(coroutine.send, None)
+    coroutine.close()
+    state = hangs.op.__getstate__()
+    say(hangs.op.told is not None, state["told"])
+    """)
+    assert said == ["True True", "True None"], said
+    loop = calls.one("agent.loop")
+    assert loop["step"] == 8 and loop["attributes"]["sample_index"] == 3 and loop["output"] == "done" and loop["run"] == "r"
+    assert calls.one("Evaluation.evaluate")["output"] == {"reward": {"mean": 0.5}}
+    assert json.loads(calls.one("hangs")["exception"])["type"] == "GeneratorExit"
+
+
+@test
 def other_ranks_trace_into_the_run_of_rank_0(box: Box) -> None:
     daemon = started(box)
     runtime = box.dir / "runtime"

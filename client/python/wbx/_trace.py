@@ -409,6 +409,10 @@ class Op:
         if function is not None:
             self._read_signature(function)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For who sends functions to other processes (ray, cloudpickle): a run stays where it is."""
+        return self.__dict__ | {"told": None}
+
     def _read_signature(self, function: Callable) -> None:
         try:
             parameters = list(inspect.signature(function).parameters.values())
@@ -448,6 +452,12 @@ class Op:
         return None if is_told else self._source
 
 
+def _reset(token: contextvars.Token) -> None:
+    """Of a coroutine, which somebody else may close, in another context."""
+    with contextlib.suppress(ValueError):
+        _current.reset(token)
+
+
 def _wrap_plain(op: Op, function: Callable) -> Callable:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -484,14 +494,14 @@ def _wrap_async(op: Op, function: Callable) -> Callable:
             try:
                 return await function(*args, **kwargs)
             finally:
-                _current.reset(token)
+                _reset(token)
         try:
             output = await function(*args, **kwargs)
         except BaseException as e:
-            _current.reset(token)
+            _reset(token)
             _fail_call(op, call, e)
             raise
-        _current.reset(token)
+        _reset(token)
         _end_call(op, call, output)
         return output
 
@@ -643,7 +653,7 @@ def _call_plain(op: Op, function: Callable) -> Callable:
             _end_call(op, call, output)
             call.output = output
         finally:
-            _current.reset(token)
+            _reset(token)
         return output, call
 
     return async_call_of if inspect.iscoroutinefunction(function) else call_of
