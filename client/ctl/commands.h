@@ -102,6 +102,9 @@ int store_prune_run(struct call *c);
 int store_compact_run(struct call *c);
 /* flush.c */
 int flush_run(struct call *c);
+/* artifact.c */
+int artifact_list_run(struct call *c);
+int artifact_send_run(struct call *c);
 /* steer.c */
 int retry_run(struct call *c);
 int pause_run(struct call *c);

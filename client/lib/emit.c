@@ -8,6 +8,7 @@
 #include "proto/frame.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 /* Counts a record that nothing could hold, and tells the user now and then. lock held. */
@@ -311,4 +312,96 @@ void emit_blobs_pack(const struct emit_blobs *b, struct pack *p)
 	pack_array(p, b->count);
 	for (size_t i = 0; i < b->count; i++)
 		pack_bin(p, (struct span){.at = b->digests[i], .len = DIGEST_BYTES});
+}
+
+/* --- blobs of any size --- */
+
+void emit_blobs_open(struct emit_blobs *b, struct wbx *w)
+{
+	b->w = w;
+	b->count = 0;
+	b->is_locked = true;
+	(void)pthread_mutex_lock(&w->blobs);
+}
+
+struct stream {
+	emit_read read;
+	void *arg;
+	EVP_MD_CTX *hash;
+	uint8_t *now; /* the part that goes next, and the one behind it */
+	uint8_t *then;
+	size_t now_len;
+	size_t then_len;
+};
+
+/* The part under way, with the digest when none follows. */
+static int stream_part(struct wbx *w, struct stream *s, uint64_t blob, uint64_t offset,
+		       uint8_t digest[DIGEST_BYTES])
+{
+	struct span part = {.at = s->now, .len = s->now_len};
+	int r = 0;
+
+	if (EVP_DigestUpdate(s->hash, s->now, s->now_len) != 1 ||
+	    (s->then_len == 0 && EVP_DigestFinal_ex(s->hash, digest, NULL) != 1))
+		return -ENOMEM;
+	(void)pthread_mutex_lock(&w->lock);
+	r = keep_part(w, blob, offset, part, s->then_len == 0 ? digest : NULL);
+	count_given_up(w, r);
+	(void)pthread_mutex_unlock(&w->lock);
+	if (r == 0)
+		link_push(w);
+	return r;
+}
+
+static int stream_blob(struct wbx *w, struct stream *s, uint64_t blob, uint8_t digest[DIGEST_BYTES])
+{
+	uint64_t offset = 0;
+	int r = s->read(s->arg, s->now, PART_BYTES, &s->now_len);
+
+	if (r == 0 && s->now_len == 0)
+		return -EINVAL;
+	while (r == 0 && s->now_len > 0) {
+		uint8_t *used = s->now;
+
+		s->then_len = 0;
+		if (s->now_len == PART_BYTES)
+			r = s->read(s->arg, s->then, PART_BYTES, &s->then_len);
+		if (r == 0)
+			r = stream_part(w, s, blob, offset, digest);
+		offset += s->now_len;
+		s->now = s->then;
+		s->now_len = s->then_len;
+		s->then = used;
+	}
+	return r;
+}
+
+int emit_blobs_add(struct emit_blobs *b, emit_read read, void *arg)
+{
+	uint8_t *room = mem_alloc((size_t)2 * PART_BYTES);
+	struct stream s = {.read = read, .arg = arg, .hash = EVP_MD_CTX_new(), .now = room};
+	uint64_t blob = 0;
+	bool is_begun = false;
+	int r = b->count == RECORD_BLOBS_MAX ? -E2BIG : 0;
+
+	if (r == 0 &&
+	    (room == NULL || s.hash == NULL || EVP_DigestInit_ex(s.hash, EVP_sha256(), NULL) != 1))
+		r = -ENOMEM;
+	if (r == 0)
+		r = begin_blob(b->w, &blob);
+	if (r == 0) {
+		is_begun = true;
+		s.then = room + PART_BYTES;
+		r = stream_blob(b->w, &s, blob, b->digests[b->count]);
+	}
+	if (r == 0) {
+		b->ids[b->count++] = blob;
+	} else if (is_begun) {
+		(void)pthread_mutex_lock(&b->w->lock);
+		keep_blob_dropped(b->w->keep, blob);
+		(void)pthread_mutex_unlock(&b->w->lock);
+	}
+	EVP_MD_CTX_free(s.hash);
+	(void)mem_free(room);
+	return r;
 }

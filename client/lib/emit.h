@@ -59,3 +59,10 @@ int emit_blobs_begin_all(struct emit_blobs *b, struct wbx *w, const struct wbx_m
 void emit_blobs_end(struct emit_blobs *b, bool kept);
 /* The pair "blobs" of the record. */
 void emit_blobs_pack(const struct emit_blobs *b, struct pack *p);
+
+/* Blobs one by one, of any size, instead of emit_blobs_begin(): open, add each, the record, end. read
+ * fills up to len bytes; *ret_len less than len only at the end. An empty blob is none: -EINVAL. The
+ * digest stands in b->digests. 0; -E2BIG; what read says; -ENOBUFS (counted), -ENOMEM, -ESHUTDOWN. */
+typedef int (*emit_read)(void *arg, void *ret_bytes, size_t len, size_t *ret_len);
+void emit_blobs_open(struct emit_blobs *b, struct wbx *w);
+int emit_blobs_add(struct emit_blobs *b, emit_read read, void *arg);

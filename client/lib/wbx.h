@@ -259,6 +259,45 @@ WBX_API int wbx_finish(struct wbx_run *run, int exit_code);
 /* The same, for an exit handler: the process ends, and this is how. */
 WBX_API int wbx_exit(struct wbx_run *run, int exit_code);
 
+/* --- artifacts --- */
+
+/* Files that belong together, in versions: what a run makes, or uses. One thread at a time. */
+struct wbx_artifact;
+/* name: 1 to 128 of [A-Za-z0-9_.-]; type: as dataset, model, config. 0; -EINVAL, -ENOMEM. */
+WBX_API int wbx_artifact_new(struct wbx_artifact **ret, const char *name, const char *type);
+/* What was taken of files and not logged goes with it. NULL is fine. */
+WBX_API void wbx_artifact_free(struct wbx_artifact *a);
+/* path: in the artifact, with '/' between its parts; what was there before goes. -EINVAL: it leads out
+ * of it. */
+WBX_API int wbx_artifact_add_bytes(struct wbx_artifact *a, const char *path, const void *bytes,
+				   size_t len);
+/* A file as it is now: it may be changed or deleted afterwards. Above 1 GiB in all ($WBX_ARTIFACT_COPY_MAX)
+ * it is not copied but cloned, or linked beside itself: then it may be deleted or replaced, but not
+ * written to until W&B has it. Above 8 GiB ($WBX_ARTIFACT_MAX) it becomes a reference. 0; -ENOENT and so
+ * on: it cannot be read; -ENOSPC, -ENOMEM. */
+WBX_API int wbx_artifact_add_file(struct wbx_artifact *a, const char *path, const char *local_path);
+/* A table; columns and rows as for wbx_put_table_msgpack(). path ends in .table.json. */
+WBX_API int wbx_artifact_add_table(struct wbx_artifact *a, const char *path, const void *columns,
+				   size_t columns_len, const void *rows, size_t rows_len);
+/* Something elsewhere, by its address. digest: what tells one version of it from another; NULL: the
+ * address. size: -1: not known. */
+WBX_API int wbx_artifact_add_reference(struct wbx_artifact *a, const char *path, const char *uri,
+				       const char *digest, int64_t size);
+struct wbx_artifact_options {
+	const char *description;
+	const struct wbx_map *metadata;
+	const char *const *aliases; /* ends with NULL; "latest" comes by itself */
+	const char *const *tags;    /* the same */
+	int64_t step;               /* of the run's history; below 1: none */
+};
+/* A new version, made by this run; W&B makes none when the content is that of the version before. Up to 64 MiB
+ * are in journal and spool when it returns. More is handed over by a thread of its own; what the
+ * process's end leaves of that waits in the user's own directory for `wbxctl artifact send`. 0;
+ * -EMSGSIZE: the metadata is too long; the errors of wbx_log(). a can be freed, or changed and logged
+ * again. */
+WBX_API int wbx_log_artifact(struct wbx_run *run, struct wbx_artifact *a,
+			     const struct wbx_artifact_options *options);
+
 /* --- values --- */
 
 WBX_API struct wbx_map *wbx_map_new(void);  /* NULL: no memory */

@@ -4,6 +4,7 @@
 #include "client/python/native.h"
 
 #include "client/lib/state.h"
+#include "client/python/artifact.h"
 #include "client/python/ending.h"
 #include "client/python/trace.h"
 #include "proto/base/mem.h"
@@ -741,7 +742,8 @@ PyMODINIT_FUNC PyInit__native(void)
 	run_type = (PyTypeObject *)run_object;
 	if (m == NULL || client_object == NULL || run_object == NULL ||
 	    PyModule_AddObject(m, "Client", client_object) < 0 ||
-	    PyModule_AddStringConstant(m, "version", WBX_VERSION) < 0 || trace_add_to(m) < 0)
+	    PyModule_AddStringConstant(m, "version", WBX_VERSION) < 0 || trace_add_to(m) < 0 ||
+	    artifact_add_to(m) < 0)
 		return NULL;
 	return m;
 }

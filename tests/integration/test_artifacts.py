@@ -1,6 +1,7 @@
 """Artifacts on their way to W&B: whole, once, in order, whatever happens in between."""
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from artifacts import artifacts, await_committed, blob_numbers, is_held, log_artifact
@@ -11,6 +12,7 @@ from delivery import sending, steered
 from msgpack_lite import pack
 from process import build_option
 from tap import Box, Skip, main, test, until
+from trainer import trainer
 from wandb import Fake, forwarding, key_file
 
 FILES = {"config.yaml": b"lr: 1e-6\nkl: 0.04\n", "sub/other.txt": b"hello", "dup.txt": b"hello", "empty.bin": b"", "z\u00e4h/\u65e5.bin": bytes(range(256)) * 2000}
@@ -206,6 +208,92 @@ def without_artifacts_of_tables_rows_name_their_files_alone(box: Box) -> None:
     fake.await_run("r", "finished")
     assert not artifacts(fake) and "path" in fake.rows("r")[0]["t"]
     fake.check()
+
+
+CONFIG = """
+run = wbx.init(project="p", id="r")
+artifact = wbx.Artifact(f"training-config-{run.id}", "config", description="cfg", metadata={"n": 1, "nan": float("nan")})
+with artifact.new_file("config.yaml") as f:
+    f.write("lr: 1e-6\\nname: z\u00e4h\\n")
+os.makedirs("d/sub")
+for name, data in ("a.bin", bytes(3_000_000)), ("sub/b.txt", b"b"), ("empty", b""):
+    with open(f"d/{name}", "wb") as f:
+        f.write(data)
+artifact.add_dir("d", "dir")
+artifact.add(wbx.Table(columns=["q", "n"], data=[["a", 1], ["b", 2]]), "t")
+artifact.add_reference("s3://bucket/key", name="far")
+for name in ("a.bin", "sub/b.txt", "empty"):
+    os.unlink(f"d/{name}")
+run.log_artifact(artifact, aliases=["mine"], tags=["x"])
+say("logged")
+"""
+
+
+@test
+def the_training_s_configuration_is_kept_though_the_trainer_is_killed_right_after(box: Box) -> None:
+    fake, daemon = sending(box, daemon__gone_after="0")
+    t = trainer(box, f"os.chdir({str(box.dir)!r})" + CONFIG + "hear()", socket=daemon.socket)
+    t.expect_line("logged")
+    t.kill9()
+    [got] = await_committed(fake, "training-config-r")
+    fake.await_run("r", "failed")
+    contents = got["manifest"]["contents"]
+    assert sorted(contents) == ["config.yaml", "dir/a.bin", "dir/empty", "dir/sub/b.txt", "far", "t.table.json"]
+    assert got["files"]["config.yaml"]["text"] == "lr: 1e-6\nname: z\u00e4h\n" and got["metadata"] == {"n": 1, "nan": None}
+    assert sorted(got["aliases"]) == ["latest", "mine"] and got["tags"] == ["x"] and got["digest_checked"]
+    table = json.loads(got["files"]["t.table.json"]["text"])
+    assert table["_type"] == "table" and table["data"] == [["a", 1], ["b", 2]] and "column_types" in table
+    assert not list((box.dir / ".local/state/wbx/artifacts").glob("*/artifact")), "it is with the daemon"
+    fake.check()
+
+
+BIG = """
+os.chdir(sys.argv[1])
+run = wbx.init(project="p", id="r")
+artifact = wbx.Artifact("model", "model")
+os.mkdir("m")
+for i in range(3):
+    with open(f"m/{i}", "wb") as f:
+        f.truncate(30_000_000 + i)
+artifact.add_dir("m")
+for i in range(3):
+    os.unlink(f"m/{i}")
+run.log_artifact(artifact)
+say("logged")
+hear()
+"""
+
+
+def big_is_held(fake: Fake, name: str = "model") -> None:
+    [got] = await_committed(fake, name)
+    is_held(got, {str(i): bytes(30_000_000 + i) for i in range(3)})
+
+
+@test
+def what_is_too_big_to_go_at_once_is_handed_over_beside_the_training(box: Box) -> None:
+    fake, daemon = sending(box)
+    t = trainer(box, BIG, box.dir, socket=daemon.socket, WBX_ARTIFACT_COPY_MAX="1000000")
+    t.expect_line("logged")
+    big_is_held(fake)
+    until(lambda: not list((box.dir / ".local/state/wbx/artifacts").glob("*")) and not list((box.dir / "m").iterdir()), "nothing of it is left")
+    t.kill9()
+    fake.check(final=False)
+
+
+@test
+def what_the_end_of_the_process_leaves_waits_for_its_user(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    daemon.kill9()
+    t = trainer(box, BIG, box.dir, socket=daemon.socket)
+    t.expect_line("logged")
+    t.kill9()
+    daemon.start()
+    until(lambda: daemon.store.query("SELECT state, expected FROM artifact") == [(0, 90_000_003)], "it is announced")
+    assert "model" in ctl("artifact", "list")
+    ctl("artifact", "send", "r", "model")
+    big_is_held(fake)
+    assert "no artifact waits" in ctl("artifact", "list")
+    fake.check(final=False)
 
 
 def goes_on_after(point: str) -> Any:

@@ -17,13 +17,14 @@ from typing import Any, Iterable
 from . import _console, _resume, _run
 from ._native import version as __version__
 from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, UsageError
+from ._artifact import Artifact
 from ._media import Audio, BoundingBoxes2D, Classes, Html, Image, ImageMask, Plotly, Video
 from ._table import Table
 from ._values import Histogram
 
-__all__ = ["AlertLevel", "Audio", "BoundingBoxes2D", "Classes", "Config", "Error", "Histogram", "Html", "Image", "ImageMask", "Metric", "Plotly",
+__all__ = ["Artifact", "AlertLevel", "Audio", "BoundingBoxes2D", "Classes", "Config", "Error", "Histogram", "Html", "Image", "ImageMask", "Metric", "Plotly",
            "Run", "Stopped", "Summary", "Table", "UsageError", "Video", "alert", "attach", "attributes", "config", "define_metric", "finish", "flush",
-           "get_current_call", "init", "log", "log_benchmark", "log_code", "login", "mark_preempting", "op", "run", "save", "summary", "thread"]
+           "get_current_call", "init", "log", "log_artifact", "log_benchmark", "log_code", "login", "mark_preempting", "op", "run", "save", "summary", "thread"]
 
 run: Run | None = None
 config: Any = None
@@ -165,6 +166,11 @@ def _open(what: str) -> Run:
 def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
     """Run.log of the open run."""
     _open("log").log(data, step=step, commit=commit)
+
+
+def log_artifact(artifact_or_path: Any, name: str | None = None, type: str | None = None, aliases: Any = None, tags: Any = None) -> Artifact:
+    """Run.log_artifact of the open run."""
+    return _open("log_artifact").log_artifact(artifact_or_path, name, type, aliases, tags)
 
 
 def save(glob_str: Any, base_path: Any = None, policy: str = "live") -> list[str]:

@@ -16,7 +16,7 @@ import time
 from typing import Any, Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from . import _benchmark, _console, _files, _media, _native, _resume, _table
+from . import _artifact, _benchmark, _console, _files, _media, _native, _resume, _table
 from ._values import plain
 
 RESUME_TIMEOUT_MS = 5000  # how long init(resume=...) waits for W&B, when the link is up
@@ -338,6 +338,13 @@ class Run:
 
     def _save_file(self, name: str, data: bytes, policy: str) -> None:
         _look(self._native.save(name, data, policy), f"the file {name}")
+
+    def log_artifact(self, artifact_or_path: Any, name: str | None = None, type: str | None = None, aliases: Iterable[str] | str | None = None,
+                     tags: Iterable[str] | str | None = None) -> "_artifact.Artifact":
+        """A version of an artifact that this run made: a wbx.Artifact, or the path of a file or directory. What is taken is taken now."""
+        artifact = _artifact.of(artifact_or_path, name, type, self.id)
+        _look(artifact._log(self._native, aliases, tags, self._step), f"the artifact {artifact.name}")
+        return artifact
 
     def save(self, glob_str: Any, base_path: Any = None, policy: str = "live") -> list[str]:
         """Takes the files that fit the pattern into the run's files in W&B, under their paths below ``base_path`` (the current folder; of an absolute pattern its
