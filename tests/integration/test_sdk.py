@@ -40,6 +40,12 @@ def definitions(fake: Fake, run: str) -> dict[str, Any]:
     return {name: one | {"5": names[one["5"] - 1] if "5" in one else None, "6": sorted(one["6"]), "7": sorted(one["7"])} for name, one in zip(names, listed)}
 
 
+def class_labels(fake: Fake, run: str) -> dict[str, Any]:
+    """Of boxes and masks."""
+    kept = fake.config(run, raw=True).get("_wandb", {}).get("value", {})
+    return {k: v for k, v in kept.items() if k.endswith("/class_labels")}
+
+
 def file_of(fake: Fake, run: str, path: str) -> bytes:
     with urllib.request.urlopen(f"{fake.url}/__file?run={ENTITY}/p/{run}&path={quote(path)}") as answer:
         return answer.read()
@@ -104,7 +110,7 @@ def what_arrived(fake: Fake, run: str) -> dict[str, Any]:
     kept = fake.run(run)
     assert kept is not None
     return {"rows": {str(i): with_contents(fake, run, without_own(row)) for i, row in enumerate(fake.rows(run))}, "artifacts": artifacts_of(fake, run),
-            "config": without_own(fake.config(run)), "metrics": definitions(fake, run), "summary": with_contents(fake, run, without_own(fake.summary(run))),
+            "config": without_own(fake.config(run)), "metrics": definitions(fake, run), "labels": class_labels(fake, run), "summary": with_contents(fake, run, without_own(fake.summary(run))),
             "console": dict(enumerate({k: v for k, v in json.loads(line).items() if k != "ts"} for line in fake.console(run))),
             "alerts": dict(enumerate({k: v for k, v in alert.items() if k != "runName"} for alert in fake.alerts(run))),
             "run": {k: kept[k] for k in ("tags", "groupName", "jobType", "notes", "exitcode", "state")}}

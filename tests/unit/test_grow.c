@@ -195,11 +195,12 @@ static int grow_and_fail(unsigned nth)
 
 START_TEST(growing_survives_every_allocation_failure)
 {
-	unsigned nth = 1;
+	unsigned failed = 0;
 
-	while (grow_and_fail(nth) == -ENOMEM)
-		nth++;
-	ck_assert_uint_gt(nth, 3);
+	/* some it does without: then that table is not remembered */
+	for (unsigned nth = 1; nth <= 12; nth++)
+		failed += grow_and_fail(nth) == -ENOMEM;
+	ck_assert_uint_gt(failed, 0);
 }
 END_TEST
 

@@ -223,6 +223,26 @@ def figure_of(value: Any) -> Any:
     raise ValueError(f"there is no figure in {type(value).__name__}")
 
 
+layers_made = False  # some image has boxes or masks: rows have to be looked at for their classes
+
+
+def class_labels(data: dict[str, Any], found: dict[str, dict[str, Any]]) -> bool:
+    """Adds the names of classes that a row's images have, as W&B's config has them, to found; True when there were new ones."""
+    new = False
+    for key, value in data.items():
+        if isinstance(value, dict):
+            new |= class_labels(value, found)
+            continue
+        for image in value if isinstance(value, (list, tuple)) else (value,):
+            for layers, kind in (("boxes", "bounding_box"), ("masks", "mask")):
+                for name, layer in (getattr(image, "_more", None) or {}).get(layers, {}).items():
+                    one, full = f"{kind}/class_labels", f"{key}_wandb_delimeter_{name}"
+                    entry = {"type": one, "key": full, "value": layer._more["class_labels"]}
+                    new |= found.setdefault(one, {}).get(full) != entry
+                    found[one][full] = entry
+    return new
+
+
 class Image(Media):
     """An image, from an array (height, width, channels), a torch tensor (channels, height, width), a PIL image, a matplotlib figure, a
     path, or the bytes of an image file. Values of arrays are from 0 to 255."""
@@ -250,8 +270,10 @@ class Image(Media):
 
     @staticmethod
     def _layers(layers: dict[str, Any] | None, kind: Any) -> dict[str, Any] | None:
+        global layers_made
         if not layers:
             return None
+        layers_made = True
         if not isinstance(layers, dict):
             raise ValueError("boxes and masks must be dicts")
         return {key: one if isinstance(one, kind) else kind(one, key) for key, one in layers.items()}

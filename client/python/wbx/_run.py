@@ -249,6 +249,7 @@ class Run:
         self._autoresume = autoresume
         self._told_to_stop = False
         self._tags = tuple(tags or ())
+        self._class_labels: dict[str, dict[str, Any]] = {}
         self.id: str = native.id
         self.token = token
         self.project = project
@@ -279,6 +280,8 @@ class Run:
                 raise TypeError("the keys of what is logged must be str")
         if step is not None and not isinstance(step, int):
             step = int(step)
+        if _media.layers_made and _media.class_labels(data, self._class_labels):
+            _look(self._native.config({"_wandb": self._class_labels}), "names of classes")
         result = self._native.log(data, step, commit)
         with _lock:
             if step is not None and step > self._step:

@@ -223,6 +223,34 @@ static bool is_ours(struct span key)
 	       span_is(key, "m");
 }
 
+/* What clients may add: the names of classes of boxes and masks. */
+static bool is_of_clients(struct span key)
+{
+	return span_is(key, "mask/class_labels") || span_is(key, "bounding_box/class_labels");
+}
+
+/* Ours take the place of those that W&B has. */
+static bool has_class_labels(const struct about *a, struct span key)
+{
+	const struct node *wandb = tree_child(&a->config, NULL, SPAN_LITERAL("_wandb"));
+
+	return wandb != NULL && !wandb->is_leaf && is_of_clients(key) &&
+	       tree_child(&a->config, wandb, key) != NULL;
+}
+
+static void print_class_labels(const struct about *a, struct json *j)
+{
+	const struct node *wandb = tree_child(&a->config, NULL, SPAN_LITERAL("_wandb"));
+
+	for (const struct node *n = wandb == NULL || wandb->is_leaf ? NULL : wandb->first;
+	     n != NULL; n = n->next) {
+		if (is_of_clients(node_key(n))) {
+			json_put_key(j, node_key(n));
+			node_to_json(n, j, VALUE_CONFIG);
+		}
+	}
+}
+
 static void print_wandb(const struct about *a, const struct metrics *m,
 			const struct wire_about *server, struct json *j)
 {
@@ -251,9 +279,10 @@ static void print_wandb(const struct about *a, const struct metrics *m,
 	json_close_object(j);
 	json_put_key_text(j, "m");
 	metrics_to_json(m, j);
+	print_class_labels(a, j);
 	for (const struct node *n = server == NULL ? NULL : server->wandb.first; n != NULL;
 	     n = n->next) { /* its machines, custom charts ... */
-		if (!is_ours(node_key(n))) {
+		if (!is_ours(node_key(n)) && !has_class_labels(a, node_key(n))) {
 			json_put_key(j, node_key(n));
 			json_put_raw(j, buf_span(&n->value));
 		}
