@@ -192,14 +192,17 @@ def a_daemon_killed_at_any_state_of_an_upload_sends_it_whole(box: Box) -> None:
     fake, daemon = sending(box)
     points = ("plan.committed:1", "upload.answered:1", "upload.answered:2", "upload.marked:1")
     data = [cells(400, 50, seed) for seed in range(12)]  # eight of them are under way at a time
+    fake.fault({"kind": "any"}, {"status": 503}, count=-1)  # nothing is planned before the first of them
+    daemon.restart()
     with greeted(daemon.socket) as c:
         run = Tables(c)
         for table in data:
             run.log(table)
         c.flush()
         producer = c.producer
+    daemon.kill9()
+    fake.clear_faults()
     for point in points:
-        daemon.kill9()
         daemon.start(WBX_FAULT=point).process.wait(60)
     daemon.start()
     with greeted(daemon.socket, producer) as c:
