@@ -119,6 +119,8 @@ static void no_key(const struct facts *f, const struct sink_facts *s, struct jud
 		(void)buf_add_text(&r->headline, "no key: everything waits on disk");
 		say_safe(&r->text, f, SINK_NO_KEY);
 		say_forecast(&r->text, f);
+		if (f->kind != DAEMON_SYSTEM)
+			(void)buf_add_text(&r->action, "wbxctl key set   hands over yours. Or: ");
 		say_where_key(&r->action, f, "the key of a W&B account");
 		return;
 	}

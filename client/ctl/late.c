@@ -36,6 +36,9 @@ int late_list_run(struct call *c)
 	request_text(&q, "run", c->values[OPT_RUN]);
 	r = call_ask(c, &q, on_item, c, &answer);
 	request_done(&q);
+	if (r == CODE_OK && mp_get_uint(mp_of(answer.body), "count", 1) == 0 &&
+	    !call_has(c, OPT_JSON))
+		(void)buf_add_text(&c->out, "no late rows\n"); /* call_print() looks */
 	return r;
 }
 

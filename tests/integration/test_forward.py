@@ -427,7 +427,7 @@ def a_late_row_stays_here_and_takes_no_other_row_s_step(box: Box) -> None:
     assert "late list" in ctl("status")
     ctl("late", "drop", "other", code=65)
     assert ctl("late", "drop", "wbx-team/p/r") == "late rows given up: 1\n"
-    assert ctl.lines("late", "list") == [] and "late list" not in ctl("status")
+    assert ctl("late", "list") == "no late rows\n" and ctl.lines("late", "list") == [] and "late list" not in ctl("status")
 
 
 main()
