@@ -1,6 +1,7 @@
 """wbxctl doctor, verify and store: what they say of a daemon, its disk, its store and W&B, in health and out of it."""
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -9,6 +10,7 @@ from client import connected, greeted, now_us, opened
 from ctl import Ctl
 from daemon import Daemon, away, started
 from delivery import VIEWER, Logged, log_whole, some_rows, steered
+from disk import Disk
 from tap import Box, main, test
 from wandb import Fake
 
@@ -118,6 +120,32 @@ def doctor_finds_sums_that_are_wrong_and_pages_that_are_damaged(box: Box) -> Non
         f.write(os.urandom(200))
     store = look(ctl, "store")["store"]
     assert store["result"] == "FAIL" and "damaged" in store["found"] and "move the store away" in store["action"], store
+
+
+@test
+def doctor_sees_a_store_that_became_read_only_and_one_that_is_damaged_under_a_daemon(box: Box) -> None:
+    disk = Disk(box)
+    daemon = Daemon(box).start(**disk.env())
+    with opened(daemon.socket) as c:
+        for _ in range(20):
+            c.log_many(50)
+            c.flush()
+    ctl = Ctl(daemon)
+    assert {f: look(ctl, f)[f]["result"] for f in ("disk", "store")} == {"disk": "OK", "store": "OK"}
+    disk.fail("open write sync", "/store/", errno.EROFS)
+    found = look(ctl, "disk")["disk"]
+    assert found["result"] == "FAIL" and "a file cannot be written" in found["found"] and "dmesg" in found["action"], found
+    assert look(ctl, "store")["store"]["result"] == "OK", "reading it goes on"
+    disk.lift()
+    assert look(ctl, "disk")["disk"]["result"] == "OK"
+    [(page, root)] = daemon.store.query("SELECT (SELECT page_size FROM pragma_page_size), rootpage FROM sqlite_schema WHERE name = 'record'")
+    daemon.restart()  # its log is in the database
+    with open(daemon.store.path / "wbx.db", "r+b") as f:
+        f.seek((root - 1) * page)
+        f.write(os.urandom(200))
+    found = look(ctl, "store")["store"]
+    assert found["result"] == "FAIL" and "damaged" in found["found"] and "move the store away" in found["action"], found
+    daemon.kill9()
 
 
 # -- verify

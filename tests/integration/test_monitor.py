@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import os
 import re
@@ -10,8 +11,9 @@ import socket
 import subprocess
 from pathlib import Path
 
-from client import Client, greeted
+from client import Client, greeted, opened
 from daemon import Daemon, started
+from disk import Disk
 from exposition import Exposition
 from process import build_option
 from tap import WAIT_SECONDS, Box, Skip, main, test, until
@@ -258,6 +260,25 @@ def without_room_it_is_alive_and_not_ready(box: Box) -> None:
     until(lambda: page.get("/readyz") == (503, "no room on the disk: nothing is read\n"), "it is not ready")
     assert page.get("/healthz") == (200, "ok\n")
     assert page.metrics().value("wbx_store_room", room="none") == 1
+    daemon.stop()
+
+
+@test
+def a_store_that_cannot_sync_is_alive_and_not_ready_until_it_can(box: Box) -> None:
+    disk = Disk(box)
+    daemon = Daemon(box, daemon__metrics="127.0.0.1:0").start(**disk.env())
+    page = Page(daemon)
+    with opened(daemon.socket) as c:
+        c.flush()
+        assert page.get("/readyz") == (200, "ok\n")
+        rule = disk.fail("sync", "wbx.db-wal", errno.EIO)
+        c.log_many(3)
+        disk.await_hits(rule)
+        status, why = until(lambda: (got := page.get("/readyz"))[0] == 503 and got, "it is not ready")
+        assert "Input/output error" in why and "\n" not in why[:-1], why
+        assert page.get("/healthz") == (200, "ok\n")
+    disk.lift()
+    until(lambda: page.get("/readyz") == (200, "ok\n"), "the store is open again")
     daemon.stop()
 
 
