@@ -111,8 +111,8 @@ void finding_key(struct finding *f, struct mp p)
 	struct text tail = text_of(p, "key_tail");
 
 	if (strcmp(key.at, "none") == 0) {
-		finding_say(f, FINDING_WARN, "give it one: wbxctl key set (man 8 wbxd, KEYS)", "there is none%s%s",
-			    text_of(p, "key_error").at[0] == '\0' ? "" : ": ",
+		finding_say(f, FINDING_WARN, "give it one: wbxctl key set (man 8 wbxd, KEYS)",
+			    "there is none%s%s", text_of(p, "key_error").at[0] == '\0' ? "" : ": ",
 			    text_of(p, "key_error").at);
 	} else if (strcmp(key.at, "refused") == 0) {
 		finding_say(f, FINDING_FAIL,
