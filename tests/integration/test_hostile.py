@@ -230,7 +230,7 @@ def a_thousand_half_frames_stay_within_the_budget_for_unfinished_frames(box: Box
             if entry[1] == len(half):
                 poll.unregister(fd)
         bystander.works()
-        assert_memory_below(daemon, 60 * MIB)
+        assert_memory_below(daemon, 80 * MIB)
     for entry in hostile:
         entry[0].close()
     bystander.works()
