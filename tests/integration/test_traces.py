@@ -401,6 +401,33 @@ def a_call_that_never_ends_has_a_start(box: Box) -> None:
 
 
 @test
+def a_call_under_way_when_its_run_is_finished_has_begun(box: Box) -> None:
+    daemon = started(box)
+    t = trainer(box, WEAVE + """
+    @weave.op
+    def hangs(n):
+        say("hangs")
+        gate.wait()
+        return n
+    gate = threading.Event()
+    thread = threading.Thread(target=hangs, args=(5,))
+    thread.start()
+    say(hear())
+    run.finish()
+    gate.set()
+    thread.join()
+    say("bye")
+    """, socket=daemon.socket)
+    t.expect_line("hangs")
+    t.tell("go")
+    t.expect_line("go")
+    t.expect_line("bye")
+    assert t.wait() == 0
+    [row] = daemon.store.rows(kind="call")
+    assert (row.body["phase"], row.body["inputs"]) == ("start", {"n": 5})
+
+
+@test
 def calls_without_a_run_go_to_a_project(box: Box) -> None:
     daemon = started(box)
     t = trainer(box, """

@@ -497,6 +497,7 @@ class Run:
                 return
             self._finished = True
         _console.release(self._take_output)
+        _native.tell_calls(0)  # calls under way in other threads have begun at least
         self._files.finish()
         _look(self._native.finish(exit_code, at_exit), "the end of the run")
         if self._autoresume and exit_code == 0:
