@@ -20,6 +20,7 @@ sys.path.insert(1, str(TESTS / "lib"))  # behind this directory
 from ctl import Ctl
 from daemon import Daemon
 from life import Life
+from links import run_links
 from measure import Foreign, await_idle, database_bytes, descendants, disk_bytes, emit, fdatasync_us, memory_mb, percentile, wandb_rows
 from process import BUILD
 from round import PATIENCE_S, Round, flood, many
@@ -383,6 +384,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each, of which the median counts (3)")
     parser.add_argument("--huge", action="store_true", help="also a backlog of 10 million records (8 GB of disk)")
     parser.add_argument("--heavy-seconds", type=int, default=60, help="how long the heavy load lasts, in all (60; the documents say 600)")
+    parser.add_argument("--link", type=float, nargs="?", const=600, metavar="SECONDS", help="only: tables over narrow links, so long each (600); needs root")
     parser.add_argument("--no-sdk", action="store_true", help="without the wandb SDK")
     options = parser.parse_args()
     unknown = set(options.names) - set(NAMES)
@@ -390,6 +392,9 @@ def main() -> int:
         parser.error(f"no figure is called {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     become_subreaper()
+    if options.link:
+        run_links(options.link)
+        return 0
     bench = Bench(options)
     if not options.no_sdk and options.names != ["traces"]:
         sdk_python()

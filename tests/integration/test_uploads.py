@@ -12,8 +12,9 @@ from client import Client, greeted, now_us
 from daemon import Daemon
 from delivery import sending, some_rows, steered
 from msgpack_lite import pack
-from tap import Box, main, test, until
-from wandb import ENTITY, Fake, own
+from narrow import DaemonBehind, Narrow
+from tap import FULL, Box, Skip, main, test, until
+from wandb import ENTITY, Fake, forwarding, key_file, own
 
 STORAGE = {"kind": "storage", "path": f"^/storage/{ENTITY}/"}  # files of runs; those of artifacts go elsewhere
 PLACES = {"kind": "graphql", "op": "WbxRunFiles"}
@@ -338,6 +339,28 @@ def uploads_have_a_limit_of_their_own_and_rows_do_not(box: Box) -> None:
         assert not puts(fake)
         assert "uploads:" in ctl("status", code=ctl.status()["exit"])
         c.finish("r")
+
+
+@test
+def on_a_narrow_link_rows_go_before_a_table_and_both_arrive(box: Box) -> None:
+    if not FULL:
+        raise Skip("takes half a minute: --full")
+    link = Narrow(box, 1e6, 0.1)
+    fake = Fake(box, "--host", link.far)
+    daemon = DaemonBehind(box, link, models__key_file=key_file(box), **forwarding(fake, models__interval="1s"))
+    daemon.start()
+    with greeted(daemon.socket) as c:
+        run = Tables(c).log(cells(3000, 300))  # a megabyte: ten seconds
+        c.flush()
+        fake.await_rows("r", 1)
+        for count in range(2, 6):
+            c.send("log", run="r", t=now_us(), data={"n": count})
+            c.flush()
+            fake.await_rows("r", count, seconds=10)
+        assert not puts(fake)
+        c.finish("r")
+    fake.await_run("r", "finished", seconds=120)
+    run.are_there(fake)
 
 
 if __name__ == "__main__":
