@@ -8,6 +8,7 @@ from daemon import Daemon, started
 from msgpack_lite import unpack
 from tap import Box, main, test
 from trainer import trainer
+from wandb import ENTITY, Fake, forwarding, key_file
 
 # An image without a library that makes one: what is needed of a PNG's head, 2 x 3.
 BEGIN = """
@@ -185,6 +186,41 @@ def the_same_table_twice_is_stored_once(box: Box) -> None:
         run.log({"completions": wbx.Table(columns=["a"], data=[["x" * 50_000]])})
     """)
     assert [(size > 50_000, refs) for _, size, refs, _ in daemon.store.blobs()] == [(True, 2)]
+
+
+@test
+def what_w_and_b_will_not_show_of_a_table_is_said(box: Box) -> None:
+    _, rows = log(box, """
+    run.log({"t": wbx.Table(columns=["a"], data=[[n] for n in range(10_001)])})
+    wbx.Table.MAX_ARTIFACT_ROWS = 20_000
+    run.log({"t": wbx.Table(columns=["a"], data=[[n] for n in range(20_001)])})
+    """)
+    assert [row["data"]["t"]["nrows"] for row in rows] == [10_001, 20_001]
+    said = (box.dir / "trainer.err").read_text()
+    assert "a table of 10001 rows: W&B's media panels take the first 10000, its artifact has all" in said, said
+    assert "a table of 20001 rows: W&B takes the first 20000, of them 10000 for its media panels" in said, said
+
+
+@test
+def tables_that_grow_arrive_whole_as_files_and_artifacts(box: Box) -> None:
+    fake = Fake(box)
+    daemon = started(box, models__key_file=key_file(box), **forwarding(fake))
+    t = trainer(box, """
+    run = wbx.init(project="p", entity="wbx-team", id="r")
+    data = []
+    for n in range(12):
+        data += [[n, "x" * 2000 + str(n)] for _ in range(10)]
+        run.log({"g": wbx.Table(columns=["n", "s"], data=data)})
+    run.finish()
+    say("bye")
+    """, socket=daemon.socket)
+    t.expect_line("bye")
+    fake.await_run("r", "finished")
+    tables = fake.ask(f"/__tables?run={ENTITY}/p/r")
+    assert [len(one["data"]) for one in tables] == [(n + 1) * 10 for n in range(12)], tables
+    assert all(one["artifact_agrees"] for one in tables), [one["artifact_agrees"] for one in tables]
+    assert tables[-1]["data"] == [[n, "x" * 2000 + str(n)] for n in range(12) for _ in range(10)]
+    fake.check()
 
 
 @test
