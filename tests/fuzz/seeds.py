@@ -135,6 +135,14 @@ def seeds(name: str) -> Iterable[bytes]:
     if name == "table":
         yield pack({"columns": ["a", "b"], "data": [[1, "x"], [2.5, {"k": [None]}]]})
         yield pack({"columns": [], "data": []})
+        image = {"_type": "image-file", "ext": ".png", "width": 1, "data": b"x"}
+        chat = [{"role": "user", "content": "a"}, {"role": "user", "content": None}]
+        artifact = pack({"columns": ["a", 2, "c"], "types": {"optional": [True, False], "mixed": False, "log_mode": "MUTABLE"}, "parts": [bytes(32), bytes(32)],
+                         "data": [[1, image, chat], [float("nan"), [image], []], [None, {"a": [[1], ["x"]]}, [True, 2]], 3]})
+        time = b"\xc7\x0c\x01\x00\x00\x00\x00\x00\x00\x03\xe8then"
+        for data in (artifact, artifact.replace(pack(True), time)):
+            yield data
+            yield b"\xc1" + data  # the artifact's form
     if name == "planner":
         yield planner_state()
     if name == "plan":

@@ -26,8 +26,8 @@ enum type_kind {
 	TYPE_DICT
 };
 
+#define NO_NODE UINT32_MAX
 enum {
-	NO_NODE = UINT32_MAX,
 	DEPTH_MAX = 10 /* deeper is of any type: W&B's form of it needs five times as much depth */
 };
 
