@@ -96,12 +96,26 @@ def side_records() -> list[bytes]:
         ("alert", 31, {"title": "u", "text": "z", "level": "no"}))]
 
 
+def call_records() -> list[bytes]:
+    """Traced calls, and what is said about them."""
+    about = {"t": 1, "id": "i", "trace_id": "t", "op": "judge", "started_at": 5, "step": 3}
+    return [pack([kind, 1, body]) for kind, body in (
+        ("call", about | {"phase": "start", "inputs": {"prompt": "x"}, "attributes": {"a": [1]}}),
+        ("call", about | {"phase": "complete", "ended_at": 9, "output": {"score": {"value": 0.5}, "reasoning": "so"}, "exception": "{}",
+                          "summary": {"usage": {"m": {"total_tokens": 5}, "n": {"input_tokens": 1}}}}),
+        ("call", {"t": 1, "phase": "end", "id": "i", "output": {"choices": [{"message": {"content": "said"}}]}}),
+        ("call", {"t": 1, "phase": "end", "id": "i", "output": {"_type": "text", "blob": bytes(32), "size": 9, "head": "begin"}}),
+        ("feedback", {"t": 1, "id": "f", "call_id": "i", "type": "wandb.runnable.x", "payload": {"output": {"score": True, "reason": "r"}}}))]
+
+
 def seeds(name: str) -> Iterable[bytes]:
     if name == "frame":
         yield b"".join(vectors())
         yield from vectors()
     if name == "record":
         yield from payloads()
+    if name == "brief":
+        yield from call_records()
     if name == "journal":
         producer = bytes(range(16))
         yield journal_bytes(producer, vectors()[1:], 1 << 13)
