@@ -118,7 +118,7 @@ static void keep_run(struct wbx *w, struct wbx_run *run)
 static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_options *o)
 {
 	struct emit e;
-	int r = emit_begin(&e, w, run, "run", 14);
+	int r = emit_begin(&e, w, run, "run", o->shared ? 19 : 14);
 
 	if (r < 0)
 		return r;
@@ -136,6 +136,13 @@ static int emit_run(struct wbx *w, struct wbx_run *run, const struct wbx_run_opt
 	pack_pair_bool(&e.p, "merge_rows", run->merge_rows);
 	pack_pair_uint(&e.p, "start", clock_wall_us());
 	pack_pair_text(&e.p, "token", run->token);
+	if (o->shared) {
+		pack_pair_bool(&e.p, "shared", true);
+		pack_pair_text(&e.p, "label", run->label);
+		pack_pair_bool(&e.p, "primary", !o->is_secondary);
+		pack_pair_bool(&e.p, "update_finish_state", !o->leaves_end);
+		pack_pair_bool(&e.p, "derived_summary", o->derived_summary);
+	}
 	return emit_end(&e, (struct span){0}, NULL);
 }
 

@@ -105,6 +105,12 @@ struct wbx_run_options {
 	const char
 		*token; /* 16 to 512 bytes that nobody guesses; NULL: none. wbx_run(): who knows it
 			      may join, whatever user he is; wbx_attach(): to join another user's */
+	/* wbx_run(): several machines log rows to this run, each with a daemon of its own (or W&B's
+	 * client in its shared mode). All have to say so, from the first on. See libwbx(3). */
+	bool shared;
+	bool is_secondary;    /* with it: another machine's is the primary */
+	bool leaves_end;      /* with it: another one says how the run ended */
+	bool derived_summary; /* with it: W&B makes the summary of the rows */
 };
 /* Opens a run: creates it in W&B, or goes on with it. 0 and *ret, freed with w. A config for which
  * there is no room or memory any more is counted as given up, or some of its keys; the run is open. */

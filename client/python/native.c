@@ -545,26 +545,51 @@ static PyObject *open_run(PyObject *o, PyObject *args, PyObject *kwargs,
 			  int (*function)(struct wbx *, const struct wbx_run_options *,
 					  struct wbx_run **))
 {
-	static char *names[] = {"project",  "entity",     "id",    "name",   "group",
-				"job_type", "notes",      "tags",  "resume", "program",
-				"python",   "merge_rows", "label", "token",  NULL};
+	static char *names[] = {"project",
+				"entity",
+				"id",
+				"name",
+				"group",
+				"job_type",
+				"notes",
+				"tags",
+				"resume",
+				"program",
+				"python",
+				"merge_rows",
+				"label",
+				"token",
+				"shared",
+				"primary",
+				"update_finish_state",
+				"derived_summary",
+				NULL};
 	struct client *self = (struct client *)o;
 	struct wbx_run_options options = {0};
 	struct wbx_run *run = NULL;
 	PyObject *tags = Py_None;
 	const char **texts;
 	int merge_rows = 0;
+	int shared = 0;
+	int primary = 1;
+	int updates_end = 1;
+	int derived_summary = 0;
 	bool none;
 	int r;
 
 	if (!is_open(self) ||
-	    !PyArg_ParseTupleAndKeywords(args, kwargs, "s|zzzzzzOzzzpzz", names, &options.project,
-					 &options.entity, &options.id, &options.name,
-					 &options.group, &options.job_type, &options.notes, &tags,
-					 &options.resume, &options.program, &options.python,
-					 &merge_rows, &options.label, &options.token))
+	    !PyArg_ParseTupleAndKeywords(
+		    args, kwargs, "s|zzzzzzOzzzpzzpppp", names, &options.project, &options.entity,
+		    &options.id, &options.name, &options.group, &options.job_type, &options.notes,
+		    &tags, &options.resume, &options.program, &options.python, &merge_rows,
+		    &options.label, &options.token, &shared, &primary, &updates_end,
+		    &derived_summary))
 		return NULL;
 	options.merge_rows = merge_rows != 0;
+	options.shared = shared != 0;
+	options.is_secondary = primary == 0;
+	options.leaves_end = updates_end == 0;
+	options.derived_summary = derived_summary != 0;
 	texts = texts_of(tags, &none);
 	if (PyErr_Occurred())
 		return NULL;

@@ -256,7 +256,7 @@ static void pack_comparison(struct ask *ask, const struct http_answer *a, const 
 	struct pack p;
 
 	pack_init(&p, &ask->order->pairs);
-	ask->order->pair_count = 26;
+	ask->order->pair_count = 27;
 	pack_way(&p, ask, a);
 	pack_pair_text(&p, "run", run->name);
 	pack_pair_text(&p, "project", run_project(run));
@@ -264,6 +264,7 @@ static void pack_comparison(struct ask *ask, const struct http_answer *a, const 
 	pack_pair_text(&p, "state", run_state_name(run->state));
 	pack_pair_text(&p, "state_there", there->state);
 	pack_pair_bool(&p, "exists", there->exists);
+	pack_pair_bool(&p, "is_shared", l->plan.shared.is_on);
 	pack_pair_int(&p, "rows", run->done_offset);
 	pack_pair_int(&p, "rows_there", there->history_lines);
 	pack_pair_int(&p, "rows_planned", run->next_offset);
@@ -297,7 +298,7 @@ static int compare(struct ask *ask, const struct http_answer *a, struct wire_who
 		r = wire_read_whole_run(a->body, there);
 	if (r == 0 && there->exists)
 		r = compare_objects(&d, "config", buf_span(&l.config), buf_span(&there->config));
-	if (r == 0 && there->exists)
+	if (r == 0 && there->exists && !l.plan.shared.is_on) /* else it is of several */
 		r = compare_objects(&d, "summary", buf_span(&l.summary), buf_span(&there->summary));
 	if (r == 0)
 		pack_comparison(ask, a, &l, there, &d, buf_span(&list));

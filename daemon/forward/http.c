@@ -143,10 +143,9 @@ static int add_headers(struct transfer *t, const struct http_request *q)
 {
 	int r = 0;
 
-	if (t->source == NULL)
-		return add_header(t, q->type != NULL ? q->type : "Content-Type: application/json")
-			       ? 0
-			       : -ENOMEM;
+	if (t->source == NULL &&
+	    !add_header(t, q->type != NULL ? q->type : "Content-Type: application/json"))
+		return -ENOMEM;
 	for (size_t i = 0; i < q->header_count && r == 0; i++)
 		r = add_given_header(t, q->headers[i]);
 	return r;

@@ -56,7 +56,7 @@ struct http_request {
 	struct buf body;       /* of a POST; taken */
 	const char *type;      /* "Content-Type: ..." of a POST, static; NULL: of JSON */
 	struct source *source; /* a PUT of these bytes, in place of the body; taken. NULL: a POST */
-	const struct span *headers; /* of a PUT: "Name:value"; borrowed as the user is */
+	const struct span *headers; /* "Name:value"; borrowed as the user is */
 	size_t header_count;
 	enum lane lane;
 	bool is_fresh;        /* over a connection of its own, to see that one comes about */

@@ -159,6 +159,8 @@ struct sink_body {
 	const char *type;
 	struct buf *body; /* taken */
 	enum lane lane;
+	const struct span *headers; /* "Name:value"; borrowed until it is sent */
+	size_t header_count;
 };
 int sink_post_body(struct sink *s, uint32_t uid, const struct sink_body *body,
 		   sink_on_answer on_answer, void *arg);

@@ -40,6 +40,29 @@ int rng_base36(char *ret_text, size_t len)
 	return 0;
 }
 
+int rng_uuid7(char ret_text[UUID_CHARS + 1], uint64_t wall_ms)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint8_t bytes[16];
+	char *to = ret_text;
+	int r = rng_bytes(bytes, sizeof(bytes));
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < 6; i++)
+		bytes[i] = (uint8_t)(wall_ms >> (40 - 8 * i));
+	bytes[6] = (uint8_t)(0x70 | (bytes[6] & 0x0f));
+	bytes[8] = (uint8_t)(0x80 | (bytes[8] & 0x3f));
+	for (unsigned i = 0; i < sizeof(bytes); i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*to++ = '-';
+		*to++ = digits[bytes[i] >> 4];
+		*to++ = digits[bytes[i] & 0x0f];
+	}
+	*to = '\0';
+	return 0;
+}
+
 uint64_t rng_next(struct rng *r)
 {
 	uint64_t z = r->state += 0x9e3779b97f4a7c15u;

@@ -57,7 +57,8 @@ def planner_state() -> bytes:
             "open": [5, 0, [8, 60, 9, 70]], "implicit": [-1, [3, 40]], "late": [2, [4, 40]], "clock": 900,
             "gathers": [2, 1, 900, 1000900, [1 << 63, 0, 5, 7]]}
     return pack({"v": 1, "start": 1, "newest": 2, "has_run": True, "summary_dirty": True, "has_exit_code": False, "exit_code": 0,
-                 "side_records": 1, "side_bytes": 9, "about": about, "metrics": {"defined": [metric], "steps": {"s": 0.5}},
+                 "side_records": 1, "side_bytes": 9, "about": about,
+                 "shared": {"is_on": True, "writer": "0" * 36, "label": "l", "derives_summary": True}, "metrics": {"defined": [metric], "steps": {"s": 0.5}},
                  "summary": {"x": leaf, "n": {"y": leaf}}, "rows": rows})
 
 
@@ -66,7 +67,7 @@ def run_records() -> list[bytes]:
     table = {"_type": "table", "blob": bytes(32), "size": 1, "ncols": 1, "nrows": 1}
     return [pack([kind, seq, {"run": "r", "t": seq} | body]) for kind, seq, body in (
         ("run", 1, {"project": "p", "config": {"lr": 0.5}, "tags": ["t"]}),
-        ("run", 2, {"project": "p"}),
+        ("run", 2, {"project": "p", "shared": True, "label": "l", "primary": False, "update_finish_state": False, "derived_summary": True}),
         ("attach", 3, {"project": "p", "merge_rows": True}),
         ("define", 5, {"name": "x*", "step_metric": "s", "step_sync": True, "summary": ["max"]}),
         ("log", 9, {"data": {"x": 1, "s": 2.5, "n": {"y": None}}, "step": 3}),

@@ -30,6 +30,8 @@ def _python(venv: Path, packages: tuple[str, ...]) -> Path:
     stamp = venv / "+".join(packages)
     if not stamp.exists():
         print(f"# making {venv.name} ({', '.join(packages)})", file=sys.stderr)
+        if venv.is_symlink():
+            venv.unlink()  # another tree's: --clear would empty that one
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         subprocess.run([python, "-m", "pip", "-q", "--disable-pip-version-check", "install", *packages], check=True)
         stamp.touch()

@@ -508,6 +508,62 @@ START_TEST(calls_that_belong_together_are_one_row_if_the_producer_wants_it)
 }
 END_TEST
 
+START_TEST(a_shared_writer_s_steps_count_its_rows)
+{
+	for (int reloads = 0; reloads < 2; reloads++) {
+		struct box b;
+
+		box_init(&b);
+		b.reloads = reloads == 1;
+		add(&b, 0, 1, "run", "'project':'p','shared':true,'label':'one'");
+		add(&b, 1, 1, "log", "'data':{'x':1},'step':70");
+		add(&b, 2, 2, "run", "'project':'p'");
+		add(&b, 3, 2, "log", "'data':{'x':2},'step':5");
+		SAID("0 {\"x\":1,\"_timestamp\":1700000001,\"_runtime\":1,\"_step\":0}\n"
+		     "1 {\"x\":2,\"_timestamp\":1700000003,\"_runtime\":3,\"_step\":1}\n");
+		ck_assert(b.plan.shared.is_on && b.plan.summary_dirty);
+		ck_assert_str_eq(b.plan.shared.label, "one");
+		box_done(&b);
+	}
+}
+END_TEST
+
+START_TEST(a_summary_that_w_b_derives_has_what_was_set_by_hand)
+{
+	struct box b;
+	auto_buf struct buf text;
+	struct json j;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p','shared':true,'derived_summary':true");
+	add(&b, 1, 1, "define", "'name':'x','summary':['max']");
+	add(&b, 2, 1, "log", "'data':{'x':1}");
+	add(&b, 3, 2, "run", "'project':'p','shared':true");
+	add(&b, 4, 2, "finish", "");
+	ck_assert(!b.plan.summary_dirty);
+	add(&b, 5, 1, "summary", "'data':{'best':7}");
+	ck_assert(b.plan.summary_dirty);
+	buf_init(&text, 1000);
+	json_init(&j, &text);
+	summary_to_json(&b.plan.summary, &j);
+	ck_assert_str_eq(buf_text(&text), "{\"best\":7}");
+	box_done(&b);
+}
+END_TEST
+
+START_TEST(a_run_that_has_begun_is_not_shared_any_more)
+{
+	struct box b;
+
+	box_init(&b);
+	add(&b, 0, 1, "run", "'project':'p'");
+	add(&b, 1, 1, "log", "'data':{'x':1},'step':7");
+	add(&b, 2, 2, "run", "'project':'p','shared':true");
+	ck_assert(!b.plan.shared.is_on && b.plan.shared.is_asked_late);
+	box_done(&b);
+}
+END_TEST
+
 START_TEST(rows_wait_until_w_b_knows_the_run)
 {
 	struct box b;
@@ -1196,7 +1252,9 @@ SUITE_MAIN("plan", records_become_lines, several_producers_make_one_line_of_a_st
 	   a_guest_that_ends_does_not_end_the_run, what_is_defined_fills_rows_summary_and_config,
 	   a_trainer_may_say_the_time_itself,
 	   calls_that_belong_together_are_one_row_if_the_producer_wants_it,
-	   rows_wait_until_w_b_knows_the_run,
+	   a_shared_writer_s_steps_count_its_rows,
+	   a_summary_that_w_b_derives_has_what_was_set_by_hand,
+	   a_run_that_has_begun_is_not_shared_any_more, rows_wait_until_w_b_knows_the_run,
 	   a_row_that_is_overdue_goes_before_the_record_that_comes,
 	   one_straggler_leaves_every_other_row_at_its_own_step,
 	   a_resume_thirty_steps_back_leaves_every_row_at_its_own_step,

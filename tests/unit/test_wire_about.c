@@ -167,5 +167,36 @@ START_TEST(what_is_no_config_counts_as_none)
 }
 END_TEST
 
+START_TEST(who_wrote_it_is_seen_by_what_its_client_noted)
+{
+	static const struct {
+		const char *config;
+		bool is_written;
+		bool is_shared;
+	} cases[] = {
+		{"{}", false, false},
+		{"{\"_wandb\":{\"value\":{\"m\":[]}}}", false, false},
+		{"{\"_wandb\":{\"value\":{\"t\":{}}}}", true, false},
+		{"{\"_wandb\":{\"value\":{\"t\":{\"3\":[13,14],\"5\":\"67\"}}}}", true, false},
+		{"{\"_wandb\":{\"value\":{\"t\":{\"3\":[2,67,69]}}}}", true, true},
+		{"{\"_wandb\":{\"value\":{\"t\":{\"3\":67}}}}", true, false},
+		{"{\"_wandb\":{\"value\":{\"t\":[67]}}}", true, false},
+	};
+
+	for (size_t i = 0; i < array_len(cases); i++) {
+		struct wire_about a;
+
+		ck_assert_int_eq(wire_about_init(&a), 0);
+		ck_assert_int_eq(wire_about_config(&a, span_of_text(cases[i].config)), 0);
+		ck_assert_msg(wire_about_is_written(&a) == cases[i].is_written, "%s",
+			      cases[i].config);
+		ck_assert_msg(wire_about_is_shared(&a) == cases[i].is_shared, "%s",
+			      cases[i].config);
+		wire_about_done(&a);
+	}
+}
+END_TEST
+
 SUITE_MAIN("wire_about", objects_are_cut_into_pairs, depth_has_a_bound, one_value_is_found,
-	   a_config_and_a_summary_are_taken_apart, what_is_no_config_counts_as_none)
+	   a_config_and_a_summary_are_taken_apart, what_is_no_config_counts_as_none,
+	   who_wrote_it_is_seen_by_what_its_client_noted)

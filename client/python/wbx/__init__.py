@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any, Iterable
 
-from . import _console, _resume, _run
+from . import _console, _resume, _run, _shared
 from ._native import version as __version__
 from ._run import AlertLevel, Config, Error, Metric, Run, Stopped, Summary, UsageError
 from ._artifact import Artifact
@@ -49,7 +49,8 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
          config: Any = None, group: str | None = None, tags: Iterable[str] | None = None, notes: str | None = None,
          job_type: str | None = None, resume: str | bool | None = None, reinit: bool | str | None = None, merge_rows: bool = False,
          raise_on_stop: bool = False, save_code: bool = False, console: str | None = None, label: str | None = None, token: str | bool | None = None,
-         **ignored: Any) -> Run:
+         mode: str | None = None, settings: Any = None, x_label: str | None = None, x_primary: bool | None = None,
+         x_update_finish_state: bool | None = None, x_server_side_derived_summary: bool | None = None, **ignored: Any) -> Run:
     """Opens a run and returns at once; the daemon makes it in W&B when it can.
 
     Until it is finished, the run gets what this process prints: console="off" leaves that alone. label stands with this process's output and
@@ -72,6 +73,13 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
     What is known of the program goes into the run's files within five seconds, beside its work: wandb-metadata.json, requirements.txt, diff.patch, config.yaml; with
     ``save_code`` the program itself. WANDB_DISABLE_GIT, WANDB_DISABLE_CODE and WANDB_X_DISABLE_META=true leave some out, WBX_FILES=off all.
 
+    ``mode="shared"`` is for a run to which several machines log metrics, each through a daemon of its own, or with wandb's own shared mode.
+    All of them say so, with the same ``id``, from the first one on. Rows are numbered by machine, so ``step`` of log() is left out of account
+    (define_metric says what the x axis is). ``x_label`` (or ``label``) names the machine in system metrics and output, else its host name does. Of
+    the machines one alone should say how the run ended, and be the last: the others have ``x_update_finish_state=False``, and
+    ``x_primary=False``. With ``x_server_side_derived_summary=True`` W&B makes the summary from the rows. All five, as any other ``mode``, may stand in
+    ``settings=``, and in WANDB_MODE, WANDB_X_LABEL and so on.
+
     ``token`` lets other users of the machine join the run, when they know it (attach): a text of 16 bytes or more, or True for one
     that is made here and stands in ``run.token``.
     """
@@ -90,16 +98,19 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
         "notes": notes or env("WANDB_NOTES"),
         "tags": [str(t) for t in (tags or _env_tags() or [])],
     }
-    is_captured = _is_captured(console, ignored.get("settings"))
+    is_captured = _is_captured(console, settings)
     token = _run.check_token(token)
     client = _run.client()
     resume = "auto" if resume is True else resume or env("WANDB_RESUME") or None
     if resume not in (None, "allow", "must", "never", "auto"):
         raise UsageError(f"resume must be allow, must, never or auto, not {resume!r}")
     id = id or env("WANDB_RUN_ID") or (_resume.last_id() if resume == "auto" else None)
+    shared = _shared.options({"mode": mode, "x_label": label or x_label, "x_primary": x_primary, "x_update_finish_state": x_update_finish_state,
+                              "x_server_side_derived_summary": x_server_side_derived_summary}, settings)
     native = client.run(project, id=id, resume=resume, program=sys.argv[0] or None,
-                        python=_run.python_version(), merge_rows=merge_rows, label=label or env("WANDB_X_LABEL"), token=token, **values)
-    new = Run(client, native, project=project, attached=False, raise_on_stop=raise_on_stop, autoresume=resume == "auto", token=token, **values)
+                        python=_run.python_version(), merge_rows=merge_rows, token=token, **shared, **values)
+    new = Run(client, native, project=project, attached=False, raise_on_stop=raise_on_stop, autoresume=resume == "auto", token=token,
+              shared="shared" in shared, **values)
     _run.remember(new)
     if "WORLD_SIZE" in os.environ:
         from . import _trace_ranks
@@ -109,7 +120,8 @@ def init(project: str | None = None, name: str | None = None, entity: str | None
         new._capture_console()
     if config is not None:
         new.config.update(config)
-    new._files.gather(save_code)
+    if shared.get("primary", True):
+        new._files.gather(save_code)
     _run.tell_begin(new)
     if resume is not None:
         new._resume(resume)

@@ -238,7 +238,7 @@ class Run:
 
     def __init__(self, client: Any, native: Any, *, project: str, entity: str | None, name: str | None, group: str | None,
                  job_type: str | None, notes: str | None, tags: Iterable[str] | None, attached: bool,
-                 raise_on_stop: bool = False, autoresume: bool = False, token: str | None = None):
+                 raise_on_stop: bool = False, autoresume: bool = False, token: str | None = None, shared: bool = False):
         self._client = client
         self._native = native
         self._step = 0
@@ -247,6 +247,7 @@ class Run:
         self._attached = attached
         self._raise_on_stop = raise_on_stop
         self._autoresume = autoresume
+        self._shared = shared
         self._told_to_stop = False
         self._tags = tuple(tags or ())
         self._class_labels: dict[str, dict[str, Any]] = {}
@@ -278,6 +279,9 @@ class Run:
         for key in data:
             if not isinstance(key, str):
                 raise TypeError("the keys of what is logged must be str")
+        if step is not None and self._shared:
+            _say_once("in shared mode step= of log() is left out of account; define_metric() says what the x axis is (said once)")
+            step = None
         if step is not None and not isinstance(step, int):
             step = int(step)
         if _media.layers_made and _media.class_labels(data, self._class_labels):

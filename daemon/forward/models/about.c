@@ -251,6 +251,21 @@ static void print_class_labels(const struct about *a, struct json *j)
 	}
 }
 
+/* The features that the run uses, by their numbers: who comes to a run sees by them that it is shared. */
+static void print_features(const struct shared *s, struct json *j)
+{
+	if (s == NULL || !s->is_on)
+		return;
+	json_put_key_text(j, "3");
+	json_open_array(j);
+	json_put_int(j, SHARED_FEATURE);
+	if (s->derives_summary)
+		json_put_int(j, SHARED_FEATURE_DERIVED);
+	if (s->label[0] != '\0')
+		json_put_int(j, SHARED_FEATURE_LABEL);
+	json_close_array(j);
+}
+
 static void print_wandb(const struct about *a, const struct metrics *m,
 			const struct wire_about *server, struct json *j)
 {
@@ -268,6 +283,7 @@ static void print_wandb(const struct about *a, const struct metrics *m,
 	}
 	json_put_key_text(j, "t");
 	json_open_object(j);
+	print_features(a->shared, j);
 	if (python != NULL) {
 		json_put_key_text(j, "4");
 		json_put_text(j, python);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "daemon/forward/models/metric.h"
+#include "daemon/forward/models/shared.h"
 #include "daemon/forward/models/wire_about.h"
 
 enum about_text {
@@ -27,10 +28,11 @@ enum about_dirt { /* beside bit 1 << enum about_text */
 struct about {
 	char *texts[ABOUT_TEXTS]; /* NULL: not given */
 	struct tree config;
-	struct tree tags;      /* top-level keys are tags that are to be there */
-	struct tree no_tags;   /* ... that are not to be there */
-	struct tree no_config; /* top-level keys that were taken out, until that is sent */
-	unsigned dirty;        /* bits, see above */
+	struct tree tags;            /* top-level keys are tags that are to be there */
+	struct tree no_tags;         /* ... that are not to be there */
+	struct tree no_config;       /* top-level keys that were taken out, until that is sent */
+	unsigned dirty;              /* bits, see above */
+	const struct shared *shared; /* borrowed, of the same plan; NULL: an ordinary run */
 };
 
 int about_init(struct about *a); /* 0, -errno */

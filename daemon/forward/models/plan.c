@@ -8,7 +8,10 @@
 #include <errno.h>
 
 enum {
-	PLAN_VERSION = 2, /* of the stored state; raise it when an older wbx would misread it */
+	/* of the stored state; raise it when an older wbx would misread it: a shared run it would go on
+	   with as an ordinary one */
+	PLAN_VERSION = 3,
+	PLAN_VERSION_ORDINARY = 2,
 	STATE_BYTES_MAX = 64 << 20,
 	ROW_NODES_MAX = 1 << 17,
 	/* a waypoint each time that so many bytes of records came, and so many times its own: they take
@@ -25,6 +28,7 @@ int plan_init(struct plan *p, int64_t run, int64_t merge_max_us)
 	buf_init(&p->text, LINE_BYTES_MAX);
 	rows_init(&p->rows, merge_max_us);
 	r = about_init(&p->about);
+	p->about.shared = &p->shared;
 	if (r == 0)
 		r = summary_init(&p->summary);
 	return r == 0 ? tree_init(&p->row, ROW_NODES_MAX) : r;
@@ -134,6 +138,7 @@ static int take_run(struct plan *p, const struct stored_record *stored, const st
 {
 	struct mp body = mp_of(r->body);
 	enum plan_resume resume = resume_of(body);
+	bool is_first = !p->has_run && !p->is_made && p->rows.next_step == 0;
 
 	if (p->has_run && resume == RESUME_NEVER && !rows_has(&p->rows, stored->producer))
 		return join(p, stored, r, true); /* it was told; what it logs all the same is only
@@ -147,6 +152,7 @@ static int take_run(struct plan *p, const struct stored_record *stored, const st
 	}
 	if (!rows_has(&p->rows, stored->producer))
 		note_opening(p, (int64_t)r->time_us);
+	shared_run(&p->shared, body, is_first);
 	p->has_run = true;
 	if (p->start_us == 0)
 		p->start_us = (int64_t)mp_get_uint(body, "start", r->time_us);
@@ -162,7 +168,7 @@ static int take_define(struct plan *p, const struct record *r)
 	int result = metrics_define(&p->metrics, body, &metric);
 
 	p->about.dirty |= ABOUT_CONFIG;
-	p->summary_dirty = true;
+	p->summary_dirty |= !plan_derives_summary(p);
 	return result == 0
 		       ? summary_define(&p->summary, metric, mp_get_bool(body, "overwrite", false))
 		       : result;
@@ -180,7 +186,9 @@ static int take_log(struct plan *p, const struct stored_record *stored, const st
 	struct span data;
 	int result = 0;
 
-	call.has_step = record_field(r, "step", &v) == 0 && mp_to_int64(&v, &call.step);
+	/* A shared writer's steps count its rows, and nothing else (as W&B's client has it). */
+	call.has_step =
+		!p->shared.is_on && record_field(r, "step", &v) == 0 && mp_to_int64(&v, &call.step);
 	if (record_field(r, "commit", &v) == 0 && v.type == MP_BOOL) {
 		call.has_commit = true;
 		call.commit = v.boolean;
@@ -205,7 +213,7 @@ static int take_end(struct plan *p, const struct stored_record *stored, const st
 		return 0; /* it left before: it finished, or this is said twice */
 	if (!is_guest)
 		note_exit(p, mp_get_int(mp_of(r->body), "exit_code", fallback), when_us);
-	p->summary_dirty |= !is_guest; /* the runtime in it */
+	p->summary_dirty |= !is_guest && !plan_derives_summary(p); /* the runtime in it */
 	return rows_leave(&p->rows, stored->producer, stored->time_us);
 }
 
@@ -318,12 +326,20 @@ int plan_take(struct plan *p, struct reader *reader, struct changes *changes,
 
 /* --- what W&B has already --- */
 
+bool plan_derives_summary(const struct plan *p)
+{
+	return p->shared.is_on && p->shared.derives_summary;
+}
+
 int plan_forget_opening(struct plan *p)
 {
 	int r;
 
 	about_done(&p->about);
 	r = about_init(&p->about);
+	p->about.shared = &p->shared;
+	if (p->next_offset == 0)
+		p->shared = (struct shared){.is_on = false};
 	p->has_run = p->is_resumed = p->summary_dirty = p->has_exit_code = false;
 	p->exit_code = 0;
 	p->start_us = 0;
@@ -335,6 +351,8 @@ int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_
 {
 	int r = about->defines.len > 0 ? metrics_adopt(&p->metrics, buf_span(&about->defines)) : 0;
 
+	if (p->shared.is_on)
+		return r; /* what others have is theirs: steps, summary and clock are our own */
 	if (r == 0)
 		r = summary_adopt(&p->summary, &p->metrics, &about->summary);
 	if (r < 0 || p->is_made)
@@ -349,8 +367,8 @@ int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_
 
 static void pack_state(const struct plan *p, struct pack *out)
 {
-	pack_map(out, 25);
-	pack_pair_uint(out, "v", PLAN_VERSION);
+	pack_map(out, 26);
+	pack_pair_uint(out, "v", p->shared.is_on ? PLAN_VERSION : PLAN_VERSION_ORDINARY);
 	pack_pair_int(out, "start", p->start_us);
 	pack_pair_int(out, "newest", p->newest_us);
 	pack_pair_bool(out, "has_run", p->has_run);
@@ -370,6 +388,8 @@ static void pack_state(const struct plan *p, struct pack *out)
 	pack_pair_int(out, "side_records", p->side_records);
 	pack_pair_int(out, "side_bytes", p->side_bytes);
 	pack_pair_int(out, "asked", p->asked_us);
+	pack_text(out, "shared");
+	shared_to_msgpack(&p->shared, out);
 	pack_text(out, "about");
 	about_to_msgpack(&p->about, out);
 	pack_text(out, "metrics");
@@ -469,6 +489,7 @@ static int read_state(struct plan *p, struct mp map)
 	struct mp summary;
 	struct mp removed;
 	struct mp rows;
+	struct mp shared;
 	int r;
 
 	if (mp_get_uint(map, "v", 0) > PLAN_VERSION)
@@ -495,6 +516,8 @@ static int read_state(struct plan *p, struct mp map)
 	p->side_records = mp_get_int(map, "side_records", 0);
 	p->side_bytes = mp_get_int(map, "side_bytes", 0);
 	p->asked_us = mp_get_int(map, "asked", 0);
+	if (read_part(map, "shared", &shared) == 0) /* an older wbx had none */
+		shared_from_msgpack(&p->shared, shared);
 	r = about_from_msgpack(&p->about, about);
 	if (r == 0)
 		r = metrics_from_msgpack(&p->metrics, metrics);

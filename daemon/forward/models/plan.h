@@ -9,6 +9,7 @@
 #include "daemon/flow/send_rules.h"
 #include "daemon/forward/models/about.h"
 #include "daemon/forward/models/rows.h"
+#include "daemon/forward/models/shared.h"
 #include "daemon/forward/models/summary.h"
 
 enum {
@@ -49,6 +50,7 @@ struct plan {
 	struct metrics metrics;
 	struct summary summary;
 	struct rows rows;
+	struct shared shared;
 	int64_t start_us;  /* of the run; 0: not known */
 	int64_t newest_us; /* newest time of a call */
 	int64_t cursor;    /* records up to here are in */
@@ -147,6 +149,8 @@ int plan_forget_opening(struct plan *p);
 struct wire_run;
 struct wire_about;
 int plan_go_on(struct plan *p, const struct wire_run *server, const struct wire_about *about);
+/* W&B makes the summary of the rows; what was set by hand alone is sent. */
+bool plan_derives_summary(const struct plan *p);
 
 /* Nobody is present any more, and every row is planned. */
 bool plan_is_over(const struct plan *p);

@@ -154,8 +154,11 @@ static int update_summary(struct plan *p)
 	const struct span wandb_runtime[2] = {SPAN_LITERAL("_wandb"), SPAN_LITERAL("runtime")};
 	const struct span runtime[1] = {SPAN_LITERAL("_runtime")};
 	int64_t seconds = p->newest_us > p->start_us ? (p->newest_us - p->start_us) / 1000000 : 0;
-	int r = summary_row(&p->summary, &p->metrics, &p->row);
+	int r;
 
+	if (plan_derives_summary(p))
+		return 0;
+	r = summary_row(&p->summary, &p->metrics, &p->row);
 	if (r == 0)
 		r = summary_set_int(&p->summary, wandb_runtime, 2, seconds);
 	if (r == 0)

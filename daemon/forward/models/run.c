@@ -121,7 +121,8 @@ static bool wants_about(const struct models_run *r)
 	if (r->has_about && clock_mono_ms() < r->about_ms + ABOUT_OLD_MS)
 		return false;
 	return r->info->state == RUN_NEW || (p->about.dirty & (ABOUT_TAGS | ABOUT_CONFIG)) != 0 ||
-	       (p->summary_dirty && (p->has_company || p->was_over || !p->has_run));
+	       (p->summary_dirty && !p->shared.is_on &&
+		(p->has_company || p->was_over || !p->has_run));
 }
 
 /* Tags from outside for a run that is over: it is not opened again for them. (For a key of its config
@@ -193,7 +194,11 @@ static void end_quietly(struct models_run *r)
 /* Who only attached does not end the run, but for one that had ended and was opened again by it. */
 static bool says_end(const struct models_run *r)
 {
-	return r->plan->has_run || (r->plan->has_ended && r->plan->has_written);
+	const struct plan *p = r->plan;
+
+	if (p->shared.is_on && !p->shared.updates_end)
+		return false; /* another writer does */
+	return p->has_run || (p->has_ended && p->has_written);
 }
 
 /* Changes of state that need no request. True: one is under way. */
@@ -341,6 +346,8 @@ static uint64_t act_planned(struct models_run *r, bool has_more, bool has_side, 
 
 	if (ends && run_say_complete(r))
 		return UINT64_MAX;
+	if (run_looks_at_own(r, ends, now_ms))
+		return run_send(r, now_ms);
 	if (settle(r, ends, plan_is_over(r->plan) && !has_more))
 		return UINT64_MAX;
 	if (choose_request(r, ends && says_end(r), now_ms))
@@ -358,6 +365,8 @@ static uint64_t act(struct models_run *r, uint64_t now_ms)
 	bool wants_side;
 
 	run_look_for_there(r);
+	if (run_settle_shared(r))
+		return r->work == WORK_IDLE ? r->not_before_ms : UINT64_MAX;
 	if (!is_time(r, has_more || has_side, now_ms)) /* rows that get ready wait for it, too */
 		return act_between(r, now_ms);
 	wants_rows = wants_plan(r, has_more);
@@ -504,6 +513,8 @@ void models_run_retry(struct models_run *r)
 	r->orphan_ms = 0;
 	r->attempt = 0;
 	r->plan->resume = RESUME_ANY; /* a person has looked */
+	r->plan->shared.is_settled = true;
+	r->plan->shared.is_asked_late = false;
 	r->plan->about.dirty = r->plan->has_run ? ABOUT_ALL : r->plan->about.dirty;
 	if (r->info->state != RUN_NEW)
 		run_move(r, RUN_NEW);

@@ -263,6 +263,7 @@ static void upsert_is_taken(struct models_run *r, const struct wire_run *server)
 	confirm(r);
 	run_tell(r);
 	run_forget_about(r); /* it may change there at any time */
+	run_own_is_sent(r);
 	plan_save(p, r->changes);
 	run_commit(r);
 }

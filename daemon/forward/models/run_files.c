@@ -373,6 +373,8 @@ static unsigned choose(struct run_files *files, struct span ret[FILES_AT_ONCE], 
 static int post_asking(struct models_run *r, const struct span *paths, unsigned n)
 {
 	struct run_info *info = mem_alloc(sizeof(*info));
+	struct run_headers extra;
+	struct sink_body post = {.lane = LANE_METRICS};
 	struct buf url;
 	struct buf body;
 	int e = info == NULL ? -ENOMEM : reader_run(r->host->reader, r->id, info);
@@ -388,11 +390,15 @@ static int post_asking(struct models_run *r, const struct span *paths, unsigned 
 		(void)wire_graphql_url(&url, r->host->base_url); /* the buf remembers */
 		e = url.error != 0 ? url.error : body.error;
 	}
+	run_shared_headers(r, false, &extra);
+	post.url = (const char *)url.data;
+	post.body = &body;
+	post.headers = extra.list;
+	post.header_count = extra.count;
 	if (e < 0)
 		sink_cancel(r->user->sink);
 	else
-		e = sink_post(r->user->sink, r->user->uid, (const char *)url.data, &body, on_places,
-			      r);
+		e = sink_post_body(r->user->sink, r->user->uid, &post, on_places, r);
 	buf_done(&url);
 	buf_done(&body);
 	(void)mem_free(info);

@@ -26,6 +26,17 @@ enum config_doubt {
 	CONFIG_ALONE,
 };
 
+enum {
+	COMPLETE_KEY_MAX = NAME_MAX_BYTES + 32
+};
+
+/* Headers of a request, and their text. */
+struct run_headers {
+	struct span list[3];
+	size_t count;
+	char writer[UUID_CHARS + 32];
+};
+
 enum request_kind {
 	REQUEST_STATUS,
 	REQUEST_ROWS, /* which of the planned lines W&B has */
@@ -107,6 +118,13 @@ struct models_run {
 	uint64_t orphan_ask_ms; /* when W&B is asked again */
 	int64_t orphan_lsn;     /* nobody has, up to this record */
 	bool has_about;         /* `server` and `server_about` are fresh */
+	/* shared: what we said of config and tags, was it written over by who said his at the same time? */
+	bool own_is_asked;     /* W&B, since the last upsert */
+	bool own_is_there;     /* it was not */
+	bool own_at_end;       /* looked at when the run ended here */
+	bool own_tags_doubted; /* tags are among what was said, and not looked at */
+	unsigned own_tries;    /* it was, so often */
+	uint64_t own_sent_ms;
 	struct wire_run server;
 	struct wire_about server_about;
 	int64_t rows_there; /* of the lines that are planned, as REQUEST_ROWS found */
@@ -214,6 +232,25 @@ int run_read_rows(struct models_run *r, struct span body);
 void run_rows_are_known(struct models_run *r);
 /* The steps of the lines that are planned: lowest and highest. 0, -errno. */
 int run_planned_steps(struct models_run *r, int64_t *ret_first, int64_t *ret_last);
+
+/* --- run_shared.c: W&B's shared mode --- */
+/* True when something has to be settled before anything else: the writer's id is made and committed;
+ * or the run is parked, because a process wants it shared and it is not. */
+bool run_settle_shared(struct models_run *r);
+/* Why the run cannot be written as it is, because another writer does it the other way; static. NULL. */
+const char *run_mix_of(const struct models_run *r);
+/* W&B has said how it has the run for the first time; nobody here has said whether it is shared. */
+void run_join_shared(struct models_run *r);
+/* Config and tags go whole, and others may have written theirs between our reading and writing: a while
+ * after ours were taken, or at the end, W&B is asked once more. True: r->request is that question. What
+ * is missing then is dirty again. */
+bool run_looks_at_own(struct models_run *r, bool ends, uint64_t now_ms);
+void run_own_is_sent(struct models_run *r);
+/* The headers of a request of the run: one to its stream, or to GraphQL. None when it is not loaded, which
+ * happens to questions for files alone. */
+void run_shared_headers(const struct models_run *r, bool is_stream, struct run_headers *ret);
+/* The key that the run's self-report goes by in its summary. */
+void run_complete_key(const struct models_run *r, char ret[COMPLETE_KEY_MAX]);
 
 /* --- run_send.c --- */
 /* How many bytes of lines a body of this run should have now, at most. */

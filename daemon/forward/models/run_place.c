@@ -29,7 +29,7 @@ bool run_must_ask(const struct models_run *r, bool wants_rows, uint64_t now_ms)
 	bool is_alone = r->is_alone && now_ms < r->heard_ms + 2 * r->host->heartbeat_ms &&
 			(!r->plan->has_company || now_ms < r->asked_ms + every_ms);
 
-	if (r->info->state == RUN_NEW || r->info->state == RUN_DONE)
+	if (r->info->state == RUN_NEW || r->info->state == RUN_DONE || r->plan->shared.is_on)
 		return false;
 	if (r->wants_rows)
 		return true;
@@ -240,10 +240,30 @@ static bool is_ours(struct models_run *r, int64_t lines)
 	       wire_row_is(&row, &r->server.last);
 }
 
+/* A shared writer's lines go on where it was; W&B having the run anew, from 0 on. */
+static void take_own_place(struct models_run *r)
+{
+	int e;
+
+	(void)run_side_follow(r, true);
+	run_unsay_complete(r);
+	if (r->server.exists || r->info->done_offset == 0)
+		return;
+	e = go_behind(r, 0, 0);
+	r->plan->has_company = false;
+	if (e < 0)
+		r->changes->error = e;
+}
+
 void run_take_place(struct models_run *r, int64_t lines)
 {
 	struct rows *rows = &r->plan->rows;
 	int e;
+
+	if (r->plan->shared.is_on) {
+		take_own_place(r);
+		return;
+	}
 
 	if (r->server.lines > lines)
 		lines = r->server.lines;
@@ -298,8 +318,15 @@ static void follow_beside(struct models_run *r)
 /* The run was created before: who else wrote to it since? */
 static void look_at_lines(struct models_run *r)
 {
+	const char *mix = run_mix_of(r);
 	char why[128];
 
+	if (mix != NULL) {
+		park(r, mix);
+		return;
+	}
+	if (r->plan->shared.is_on && r->server.exists)
+		return; /* its count is everybody's */
 	if (is_short(r, &r->server))
 		return;
 	r->heard_ms = r->asked_ms = clock_mono_ms();
@@ -357,7 +384,10 @@ static void cannot_keep(struct models_run *r, int error)
 static const char *conflict_of(const struct models_run *r)
 {
 	const struct plan *p = r->plan;
+	const char *mix = run_mix_of(r);
 
+	if (mix != NULL)
+		return mix;
 	if (!p->has_run)
 		return r->server.exists
 			       ? NULL
@@ -393,6 +423,7 @@ static void first_look(struct models_run *r)
 	struct plan *p = r->plan;
 	int e = 0;
 
+	run_join_shared(r);
 	r->conflict = conflict_of(r);
 	if (r->conflict != NULL) {
 		run_tell(r);
@@ -401,7 +432,7 @@ static void first_look(struct models_run *r)
 	if (r->server.exists) {
 		if (!p->has_run)
 			note_end(r);
-		p->has_company = true;
+		p->has_company = !p->shared.is_on;
 		r->asked_ms = clock_mono_ms();
 		e = plan_go_on(p, &r->server, &r->server_about);
 		if (e < 0) {
@@ -427,7 +458,8 @@ void run_status_is_known(struct models_run *r, const struct wire_run *server)
 	r->about_ms = clock_mono_ms();
 	if (e == 0 && r->has_about && !is_new && r->server_about.defines.len > 0)
 		e = metrics_adopt(&p->metrics, buf_span(&r->server_about.defines));
-	if (e == 0 && r->has_about && !is_new && (p->has_company || p->was_over || !p->has_run))
+	if (e == 0 && r->has_about && !is_new && !p->shared.is_on &&
+	    (p->has_company || p->was_over || !p->has_run))
 		e = summary_adopt(&p->summary, &p->metrics, &r->server_about.summary);
 	p->was_over &= !r->has_about || e < 0;
 	if (e < 0)

@@ -217,6 +217,17 @@ static int build(struct models_run *r, struct buf *url, struct buf *body)
 	return e;
 }
 
+static int post(struct models_run *r, const char *url, struct buf *body)
+{
+	struct run_headers extra;
+	struct sink_body b = {.url = url, .body = body, .lane = LANE_METRICS};
+
+	run_shared_headers(r, r->request.kind == REQUEST_STREAM, &extra);
+	b.headers = extra.list;
+	b.header_count = extra.count;
+	return sink_post_body(r->user->sink, r->user->uid, &b, run_on_answer, r);
+}
+
 uint64_t run_send(struct models_run *r, uint64_t now_ms)
 {
 	struct sink *sink = r->user->sink;
@@ -233,7 +244,7 @@ uint64_t run_send(struct models_run *r, uint64_t now_ms)
 	if (e < 0)
 		sink_cancel(sink);
 	else
-		e = sink_post(sink, r->user->uid, (const char *)url.data, &body, run_on_answer, r);
+		e = post(r, (const char *)url.data, &body);
 	buf_done(&url);
 	buf_done(&body);
 	if (e < 0) {

@@ -93,21 +93,23 @@ static int add_report(struct models_run *r)
 	}
 	lag_ms = (now_us - oldest_us) / 1000;
 	report.lag_s = (double)lag_ms / 1000;
+	if (r->plan->shared.is_on && r->plan->shared.label[0] != '\0')
+		report.label = r->plan->shared.label;
 	return side_add_report(r->side, r->changes, &report);
 }
-
-static const char complete_key[] = "wbx/complete";
 
 bool run_say_complete(struct models_run *r)
 {
 	const struct run_info *i = r->info;
 	bool is_complete = i->dead == 0 && i->late == 0 && i->refused == 0;
+	char key[COMPLETE_KEY_MAX];
 	int e;
 
 	if (r->host->self_report_ms == 0 || i->state == RUN_DONE || !r->plan->has_run ||
 	    r->summary_is_refused)
 		return false;
-	e = summary_set_bool(&r->plan->summary, span_of_text(complete_key), is_complete);
+	run_complete_key(r, key);
+	e = summary_set_bool(&r->plan->summary, span_of_text(key), is_complete);
 	if (e != 0)
 		return false; /* it stands there, or there is no room for it */
 	if (!run_changes(r))
@@ -121,9 +123,11 @@ bool run_say_complete(struct models_run *r)
 void run_unsay_complete(struct models_run *r)
 {
 	struct summary *s = &r->plan->summary;
+	char key[COMPLETE_KEY_MAX];
 
-	if (r->plan->has_run && summary_has(s, span_of_text(complete_key)) &&
-	    summary_set_bool(s, span_of_text(complete_key), false) == 0)
+	run_complete_key(r, key);
+	if (r->plan->has_run && summary_has(s, span_of_text(key)) &&
+	    summary_set_bool(s, span_of_text(key), false) == 0)
 		r->plan->summary_dirty = true;
 }
 
@@ -348,6 +352,8 @@ bool run_side_follow(struct models_run *r, bool is_new)
 	};
 	bool changed = false;
 
+	if (r->plan->shared.is_on && (!is_new || r->server.exists))
+		return false; /* everybody's counts */
 	for (unsigned i = 0; i < SIDE_ALERTS; i++) {
 		if (!side_follow(r->side, r->changes, i, counts[i], is_new))
 			continue;

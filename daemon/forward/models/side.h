@@ -77,6 +77,7 @@ struct side_report {
 	int64_t time_us;
 	double lag_s; /* age of the oldest that waits */
 	int64_t waiting_bytes;
+	const char *label; /* of a shared writer; NULL: none */
 };
 int side_add_report(struct side *s, struct changes *changes, const struct side_report *report);
 bool side_is_letter(const struct dead_info *dead); /* what it holds was one of these lines */

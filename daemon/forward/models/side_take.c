@@ -5,6 +5,7 @@
 #include "proto/record.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 enum {
 	EVENT_KEY_MAX = 2 * KEY_MAX,
@@ -172,14 +173,23 @@ static int take_stats(struct side *s, struct changes *changes, const struct reco
 	return e < 0 ? e : end_event(s, changes, &j);
 }
 
+static void put_report_key(struct json *j, const char *name, const char *label)
+{
+	char key[64 + NAME_MAX_BYTES];
+
+	(void)snprintf(key, sizeof(key), "system.wbx/%s%s%s", name, label != NULL ? "/l:" : "",
+		       label != NULL ? label : ""); /* fits */
+	json_put_key_text(j, key);
+}
+
 int side_add_report(struct side *s, struct changes *changes, const struct side_report *report)
 {
 	struct json j;
 
 	begin_event(s, &j, report->time_us);
-	json_put_key_text(&j, "system.wbx/lag_s");
+	put_report_key(&j, "lag_s", report->label);
 	json_put_double(&j, report->lag_s);
-	json_put_key_text(&j, "system.wbx/waiting_bytes");
+	put_report_key(&j, "waiting_bytes", report->label);
 	json_put_int(&j, report->waiting_bytes);
 	return end_event(s, changes, &j);
 }

@@ -2,6 +2,7 @@
 #include "daemon/forward/models/wire_about.h"
 
 #include "daemon/forward/models/jsonslice.h"
+#include "daemon/forward/models/shared.h"
 #include "proto/base/mem.h"
 #include "proto/limits.h"
 
@@ -202,6 +203,22 @@ int wire_about_config(struct wire_about *a, struct span text)
 	while (r == 0 && jsonslice_next(&rest, &key, &holder) == 1)
 		r = take_config_pair(a, key, holder);
 	return r;
+}
+
+bool wire_about_is_written(const struct wire_about *a)
+{
+	return tree_child(&a->wandb, NULL, SPAN_LITERAL("t")) != NULL;
+}
+
+bool wire_about_is_shared(const struct wire_about *a)
+{
+	const struct node *t = tree_child(&a->wandb, NULL, SPAN_LITERAL("t"));
+	json_t *telemetry =
+		t == NULL ? NULL : json_loadb((const char *)t->value.data, t->value.len, 0, NULL);
+	bool is_shared = has_number(json_object_get(telemetry, "3"), SHARED_FEATURE);
+
+	json_decref(telemetry);
+	return is_shared;
 }
 
 int wire_about_summary(struct wire_about *a, struct span text)

@@ -17,6 +17,10 @@ int wire_about_init(struct wire_about *a); /* 0, -errno */
 void wire_about_done(struct wire_about *a);
 void wire_about_clear(struct wire_about *a);
 
+/* What its writers' client noted in `_wandb`: it was opened by a client at all, and in shared mode. */
+bool wire_about_is_written(const struct wire_about *a);
+bool wire_about_is_shared(const struct wire_about *a);
+
 /* From an answer's fields; text that cannot be read counts as empty. 0, -ENOMEM, -E2BIG. */
 int wire_about_tag(struct wire_about *a, struct span tag);
 int wire_about_config(struct wire_about *a, struct span text);
