@@ -418,5 +418,37 @@ def forgotten(m: Any, run: str) -> None:
     m.config.update({"c": 1})
 
 
+@scenario
+def artifacts(m: Any, run: str) -> None:
+    """What W&B has of the same files: digests, manifests, names, aliases, tags."""
+    import pathlib
+    import tempfile
+
+    r = begin(m, run)
+    with tempfile.TemporaryDirectory() as name:
+        here = pathlib.Path(name)
+        (here / "d/sub").mkdir(parents=True)
+        (here / "d/a.bin").write_bytes(bytes(2_000_000))
+        (here / "d/sub/b.txt").write_text("b")
+        (here / "d/empty").touch()
+        one = m.Artifact(f"training-config-{run}", "config", description="cfg", metadata={"n": 1, "nested": {"a": [1, None]}, "nan": math.nan})
+        with one.new_file("config.yaml") as f:
+            f.write("lr: 1e-6\nname: z\u00e4h\n")
+        one.add_file(str(here / "d/sub/b.txt"), name="renamed/\u65e5.txt")
+        one.add_dir(str(here / "d"), name="dir")
+        one.add_dir(str(here / "d"))
+        one.add_reference("odd://somewhere/x", name="far")
+        r.log_artifact(one, aliases=["best", "v-1"], tags=["tagA", "tag b"])
+        r.log({"a": 1})
+        again = m.Artifact(f"training-config-{run}", "config")
+        again.add_dir(str(here / "d"))
+        r.log_artifact(again)
+        r.log_artifact(str(here / "d/a.bin"), name=f"by-path-{run}", type="dataset")
+        table = m.Artifact(f"with-table-{run}", "dataset")
+        table.add(m.Table(columns=["q", "n", "ok"], data=[["a", 1, True], ["b", 2.5, None]]), "t")
+        r.log_artifact(table)
+    r.finish()
+
+
 if __name__ == "__main__":
     SCENARIOS[sys.argv[2]](importlib.import_module(sys.argv[1]), sys.argv[3])

@@ -296,6 +296,84 @@ def what_the_end_of_the_process_leaves_waits_for_its_user(box: Box) -> None:
     fake.check(final=False)
 
 
+PUTS = {"kind": "storage"}
+
+
+@test
+def a_storage_that_is_ill_gets_the_same_bytes_again(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    faults = [{"status": 403}, {"status": 500}, {"reset": "mid_body"}, {"reset": "after"}, {"status": 429, "retry_after": 0.05}]
+    for skip, then in enumerate(faults):
+        fake.fault(PUTS, then, skip=0 if skip == 0 else 1)
+    finished(daemon, lambda c: log_artifact(c, "data", FILES))
+    fake.await_run("r", "finished")
+    is_held(artifacts(fake, "data")[0], FILES)
+    ctl.await_healthy()
+    fake.check(warnings=("reset",))
+
+
+@test
+def what_the_storage_says_is_wrong_is_set_aside_with_its_bytes(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    bad = fake.fault(PUTS | {"path": "wandb_artifacts"}, {"status": 400, "body": "<Code>BadDigest</Code>"}, count=-1)
+    with greeted(daemon.socket) as c:
+        c.open_run("r")
+        log_artifact(c, "data", {"a": b"1"})
+        c.flush()
+        [letter] = until(lambda: ctl.lines("dead", "list"), "it is a dead letter")
+        assert "HTTP 400" in letter["reason"] and fake.hits(bad) >= 1, letter
+        fake.clear_faults()
+        ctl("dead", "retry", letter["id"])
+        is_held(await_committed(fake, "data")[0], {"a": b"1"})
+        c.finish()
+    fake.await_run("r", "finished")
+    assert daemon.store.query("SELECT count(*) FROM artifact") == [(0,)]
+    fake.check(final=False)
+
+
+@test
+def a_dead_artifact_that_is_dropped_leaves_nothing(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    fake.fault({"kind": "graphql", "op": "WbxCreateArtifact"}, {"status": 400, "body": {"errors": [{"message": "no"}]}}, count=-1)
+    finished(daemon, lambda c: log_artifact(c, "data", {"a": b"1" * 300_000}))
+    [letter] = until(lambda: ctl.lines("dead", "list"), "it is a dead letter")
+    fake.await_run("r", "finished")
+    ctl("dead", "drop", letter["id"])
+    until(lambda: daemon.store.query("SELECT (SELECT count(*) FROM artifact) + (SELECT count(*) FROM artifact_file)") == [(0,)], "it is gone")
+
+
+@test
+def w_and_b_that_cannot_answer_is_asked_again(box: Box) -> None:
+    fake, daemon, ctl = steered(box)
+    for op in ("WbxCreateArtifact", "WbxManifest", "WbxArtifactFiles", "WbxCommit"):
+        fake.fault({"kind": "graphql", "op": op}, {"status": 502})
+        fake.fault({"kind": "graphql", "op": op}, {"reset": "after"})
+        fake.fault({"kind": "graphql", "op": op}, {"garbage": True})
+    finished(daemon, lambda c: log_artifact(c, "data", FILES))
+    fake.await_run("r", "finished")
+    [got] = artifacts(fake, "data")
+    is_held(got, FILES)
+    ctl.await_healthy()
+    fake.check(warnings=("reset", "garbage"))
+
+
+@test
+def a_big_file_goes_in_parts_and_again_when_one_is_refused(box: Box) -> None:
+    if build_option("faults") != "True":
+        raise Skip("a build without -Dfaults=true has W&B's own bound of 2 GiB")
+    fake = Fake(box)
+    daemon = Daemon(box, models__key_file=key_file(box), **forwarding(fake, models__requests_per_s=0)).start(WBX_MULTIPART_BYTES="1048576")
+    files = {"big": bytes(range(256)) * 14_000, "exact": b"x" * (2 << 20), "small": b"s"}
+    fake.fault(PUTS, {"status": 500}, skip=2)
+    fake.fault(PUTS, {"status": 403}, skip=4)
+    finished(daemon, lambda c: log_artifact(c, "data", files))
+    fake.await_run("r", "finished")
+    [got] = artifacts(fake, "data")
+    is_held(got, files)
+    assert {p: f["parts"] for p, f in got["files"].items()} == {"big": 4, "exact": 2, "small": None}
+    fake.check()
+
+
 def goes_on_after(point: str) -> Any:
     def run(box: Box) -> None:
         killed(box, point)

@@ -89,7 +89,7 @@ def artifacts_of(fake: Fake, run: str) -> dict[str, Any]:
     """Of each its type, aliases and files; tables parsed. The run's name in an artifact's makes its check sum another one, too."""
     found = {}
     for a in fake.ask("/__state?bodies=0")["artifacts"]:
-        if a["run"] != run or a["state"] != "COMMITTED":
+        if a["run"] != run or a["state"] != "COMMITTED" or not a["type"].endswith("table"):
             continue
         files = {}
         for path, entry in a["manifest"]["contents"].items():
@@ -106,10 +106,24 @@ def artifacts_of(fake: Fake, run: str) -> dict[str, Any]:
     return found
 
 
+def made(fake: Fake, run: str) -> dict[str, Any]:
+    """Artifacts that the script made, of each name in their order; what W&B has of those that are not made for a table; local paths and ids are each client's own."""
+    found = {}
+    for a in fake.ask("/__state")["artifacts"]:
+        if a["run"] != run or a["type"].endswith("table"):
+            continue
+        contents = {p: {k: v for k, v in e.items() if k not in ("local_path", "birthArtifactID", "skip_cache")} for p, e in a["manifest"]["contents"].items()}
+        for path in [p for p in contents if p.endswith(".table.json")]:  # each client prints JSON in its own way
+            contents[path], a["digest"] = json.loads(a["files"][path]["text"]), "its own"
+        found[f"{a['name'].removesuffix('-' + run)} {a['version']}"] = {k: a[k] for k in ("type", "state", "digest", "description", "tags", "metadata")} | {
+            "contents": contents, "aliases": sorted(a["aliases"])}
+    return found
+
+
 def what_arrived(fake: Fake, run: str) -> dict[str, Any]:
     kept = fake.run(run)
     assert kept is not None
-    return {"rows": {str(i): with_contents(fake, run, without_own(row)) for i, row in enumerate(fake.rows(run))}, "artifacts": artifacts_of(fake, run),
+    return {"made": made(fake, run), "rows": {str(i): with_contents(fake, run, without_own(row)) for i, row in enumerate(fake.rows(run))}, "artifacts": artifacts_of(fake, run),
             "config": without_own(fake.config(run)), "metrics": definitions(fake, run), "labels": class_labels(fake, run), "summary": with_contents(fake, run, without_own(fake.summary(run))),
             "console": dict(enumerate({k: v for k, v in json.loads(line).items() if k != "ts"} for line in fake.console(run))),
             "alerts": dict(enumerate({k: v for k, v in alert.items() if k != "runName"} for alert in fake.alerts(run))),

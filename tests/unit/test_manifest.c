@@ -101,9 +101,10 @@ START_TEST(a_reference_may_have_no_size_and_more_to_say)
 	json_open_object(&j);
 	manifest_add(&j, &e);
 	json_close_object(&j);
-	ck_assert_str_eq(buf_text(&out),
-			 "{\"a\\\"b\":{\"digest\":\"s3://b/k\",\"ref\":\"s3://b/k\",\"extra\":"
-			 "{\"etag\":\"x\"},\"skip_cache\":false}}");
+	ck_assert_str_eq(
+		buf_text(&out),
+		"{\"a\\\"b\":{\"digest\":\"s3://b/k\",\"ref\":\"s3://b/k\",\"size\":0,\"extra\":"
+		"{\"etag\":\"x\"},\"skip_cache\":false}}");
 }
 END_TEST
 

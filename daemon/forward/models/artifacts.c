@@ -234,10 +234,24 @@ void artifacts_retry(struct artifacts *a)
 
 /* --- life --- */
 
+/* A test need not send gigabytes to see a file go in parts. */
+static void take_test_bounds(struct artifact_host *host)
+{
+#ifdef WBX_FAULTS
+	const char *bytes = getenv("WBX_MULTIPART_BYTES"); /* set before threads start */
+
+	if (bytes != NULL)
+		host->multipart_bytes = host->part_bytes = strtoll(bytes, NULL, 10);
+#else
+	(void)host;
+#endif
+}
+
 int artifacts_init(struct artifacts *a, struct sinks *sinks, void (*wake)(void *arg), void *arg)
 {
 	a->sinks = sinks;
 	a->host.replies = &a->box;
+	take_test_bounds(&a->host);
 	a->wants_look = true;
 	return mailbox_init(&a->box, SIZE_MAX, wake, arg);
 }

@@ -129,10 +129,8 @@ void manifest_add(struct json *j, const struct manifest_entry *e)
 	json_open_object(j);
 	put_pair(j, "digest", e->digest);
 	put_pair(j, "ref", e->ref);
-	if (e->size >= 0) {
-		json_put_key_text(j, "size");
-		json_put_int(j, e->size);
-	}
+	json_put_key_text(j, "size");
+	json_put_int(j, e->size < 0 ? 0 : e->size);
 	if (e->extra.at != NULL) {
 		json_put_key_text(j, "extra");
 		json_put_raw(j, e->extra);

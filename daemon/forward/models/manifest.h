@@ -32,7 +32,7 @@ int md5_from_base64(struct span text, uint8_t ret[MD5_BYTES]);
 struct manifest_entry {
 	struct span path;
 	struct span digest; /* base64 of a file's MD5; of a reference what its maker says */
-	int64_t size;       /* -1: not known */
+	int64_t size;       /* -1: not known, which W&B's client writes as 0 */
 	struct span ref;    /* .at NULL: a file */
 	struct span birth;  /* of a file: W&B's id of the artifact that brought the bytes */
 	struct span extra;  /* of a reference: a JSON object; .at NULL: none */
