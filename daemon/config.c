@@ -322,9 +322,23 @@ static int take_user(struct config *c, const char *name, const char *patterns, c
 	return r < 0 ? say(ret_error, name, why) : 0;
 }
 
+/* [sampling] has a key for each pattern. */
+static const char *pattern_of(const char *name)
+{
+	return strncmp(name, "sampling.", 9) == 0 ? name + 9 : NULL;
+}
+
+static int take_sampling(struct config *c, const char *name, const char *words, char *ret_error)
+{
+	const char *why = "";
+	int r = sample_rules_add(&c->sampling, pattern_of(name), words, &why);
+
+	return r < 0 ? say(ret_error, name, why) : 0;
+}
+
 static bool is_setting(const char *name)
 {
-	return user_of(name) != NULL || find_option(name) != NULL;
+	return user_of(name) != NULL || pattern_of(name) != NULL || find_option(name) != NULL;
 }
 
 static int take_setting(struct config *c, const char *name, const char *value, char *ret_error)
@@ -333,6 +347,8 @@ static int take_setting(struct config *c, const char *name, const char *value, c
 
 	if (user_of(name) != NULL)
 		return take_user(c, name, value, ret_error);
+	if (pattern_of(name) != NULL)
+		return take_sampling(c, name, value, ret_error);
 	return o == NULL ? say(ret_error, name, "is no setting of wbxd")
 			 : take_value(c, o, value, ret_error);
 }

@@ -4,6 +4,7 @@
  * describes it. */
 #pragma once
 
+#include "daemon/flow/sample_rules.h"
 #include "daemon/flow/user_rules.h"
 
 #include <stdbool.h>
@@ -59,6 +60,8 @@ struct config {
 	/* [artifacts] */
 	char artifacts_hours[CONFIG_TEXT_MAX];
 	int64_t artifacts_bytes_per_s;
+	/* [sampling] */
+	struct sample_rules sampling;
 	/* [users] */
 	struct user_rules users;
 };

@@ -205,6 +205,7 @@ static struct sender_settings sender_settings(const struct config *c)
 			  : strcmp(c->tables_artifact, "last") == 0 ? TABLE_ARTIFACTS_LAST
 								    : TABLE_ARTIFACTS_ALWAYS,
 		.upload_bytes_per_s = (double)c->artifacts_bytes_per_s,
+		.sampling = c->sampling,
 	};
 
 	(void)send_tables_parse(c->tables_send, &s.send_tables); /* config.c has read both */

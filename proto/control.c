@@ -22,6 +22,7 @@ static const struct verb_info verbs[VERB_COUNT] = {
 	[VERB_LATE_DROP] = {"late_drop", WHO_OWN, AT_SENDER, false},
 	[VERB_TRACES] = {"traces", WHO_OWN, AT_WORKER, true},
 	[VERB_TRACE] = {"trace", WHO_OWN, AT_WORKER, true},
+	[VERB_TRACES_SEND] = {"traces_send", WHO_OWN, AT_SENDER, false},
 	[VERB_LIMIT] = {"limit", WHO_ADMIN, AT_STORE, false},
 	[VERB_KEY_SET] = {"key_set", WHO_OWN, AT_SENDER, false},
 	[VERB_KEY_CHECK] = {"key_check", WHO_OWN, AT_SENDER, false},

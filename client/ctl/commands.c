@@ -55,6 +55,8 @@ const struct option ctl_options[OPT_COUNT] = {
 	[OPT_SLOW] = {"slow", 0, VALUE_NONE, NULL, NULL, "those that took longest first"},
 	[OPT_GREP] = {"grep", 0, VALUE_NEEDED, "TEXT", NULL,
 		      "that hold this text, as it is written"},
+	[OPT_SEND] = {"send", 0, VALUE_NONE, NULL, NULL,
+		      "sends those to W&B that sampling or a budget left out"},
 	[OPT_SOCKET] = {"socket", 0, VALUE_NEEDED, "PATH", NULL,
 			"the daemon's record socket; else $WBX_SOCKET, the system's, yours"},
 	[OPT_STORE] = {"store", 0, VALUE_NEEDED, "DIR", NULL,
@@ -82,11 +84,11 @@ const struct command ctl_commands[] = {
 	 OPT_BIT(OPT_KIND) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_FOLLOW), 0, 1, NULL},
 	{"traces",
 	 "[--step A..B] [--op NAME] [--score N] [--grep TEXT] [--errors] [--slow] "
-	 "[-n N] [--all] [--jsonl] RUN",
+	 "[-n N] [--all] [--send] [--jsonl] RUN",
 	 "judges' calls as trees: score and why, time, tokens", traces_run,
 	 OPT_BIT(OPT_STEP) | OPT_BIT(OPT_OP) | OPT_BIT(OPT_SCORE) | OPT_BIT(OPT_ERRORS) |
 		 OPT_BIT(OPT_SLOW) | OPT_BIT(OPT_GREP) | OPT_BIT(OPT_LINES) | OPT_BIT(OPT_ALL) |
-		 OPT_BIT(OPT_JSONL),
+		 OPT_BIT(OPT_JSONL) | OPT_BIT(OPT_SEND),
 	 1, 1, NULL},
 	{"trace", "[--jsonl] ID", "one trace whole, with arguments and results", trace_run,
 	 OPT_BIT(OPT_JSONL), 1, 1, NULL},

@@ -47,6 +47,9 @@ struct sink_facts {
 	uint64_t tries;
 	double sent_per_s;
 	double sent_bytes_per_s; /* of files */
+	uint64_t day_bytes;      /* of traces, today and this month (UTC) */
+	uint64_t month_bytes;
+	uint64_t held; /* traces that are left out by sampling or a budget */
 	double retries_per_s;
 	uint64_t last_ok_us;     /* wall time, 0: never */
 	int64_t paused_until_us; /* -1: until unpaused, 0: is not */

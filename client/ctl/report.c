@@ -4,6 +4,8 @@
 #include "client/ctl/format.h"
 #include "client/ctl/mpjson.h"
 
+#include <string.h>
+
 enum {
 	REPORT_BYTES_MAX = 1 << 20
 };
@@ -195,6 +197,11 @@ static void add_sink(struct json *j, const struct facts *f, const struct sink_fa
 	json_pair_uint(j, "tries", s->tries);
 	json_pair_real(j, "sent_per_s", s->sent_per_s);
 	json_pair_real(j, "sent_bytes_per_s", s->sent_bytes_per_s);
+	if (strcmp(s->name, "weave") == 0) {
+		json_pair_uint(j, "day_bytes", s->day_bytes);
+		json_pair_uint(j, "month_bytes", s->month_bytes);
+		json_pair_uint(j, "held", s->held);
+	}
 	json_pair_real(j, "retries_per_s", s->retries_per_s);
 	add_ago(j, "last_ok_s", f, s->last_ok_us);
 	json_pair_seconds(j, "spacing_s", s->spacing_ms == 0 ? -1 : (int64_t)s->spacing_ms);

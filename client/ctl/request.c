@@ -47,6 +47,15 @@ void request_ids(struct request *q, const char *key, const uint64_t *ids, size_t
 	q->count++;
 }
 
+void request_texts(struct request *q, const char *key, const char *const *texts, size_t count)
+{
+	pack_text(&q->pack, key);
+	pack_array(&q->pack, count);
+	for (size_t i = 0; i < count; i++)
+		pack_text(&q->pack, texts[i]);
+	q->count++;
+}
+
 int request_frame(const struct request *q, uint64_t id, struct buf *out)
 {
 	struct pack p;

@@ -24,6 +24,8 @@ void request_done(struct request *q);
 void request_text(struct request *q, const char *key, const char *text);
 void request_uint(struct request *q, const char *key, uint64_t n);
 void request_bool(struct request *q, const char *key, bool value);
+/* texts[0 .. count-1]. */
+void request_texts(struct request *q, const char *key, const char *const *texts, size_t count);
 void request_ids(struct request *q, const char *key, const uint64_t *ids, size_t count);
 /* Appends the frame. 0, or what failed on the way. */
 int request_frame(const struct request *q, uint64_t id, struct buf *out);

@@ -487,6 +487,27 @@ static void add_held(struct buf *out, uint64_t held)
 	add_line(out, "tables", &line);
 }
 
+/* What of the traces went to W&B: its plans count bytes. */
+static void add_traces(struct buf *out, const struct facts *f)
+{
+	auto_buf struct buf line = {0};
+
+	buf_init(&line, LINE_MAX_BYTES);
+	for (size_t i = 0; i < f->sink_count; i++) {
+		const struct sink_facts *s = &f->sinks[i];
+
+		if (s->month_bytes == 0 && s->held == 0)
+			continue;
+		(void)buf_printf(&line, "%s%s sent today, %s this month", line.len > 0 ? "; " : "",
+				 word_size(s->day_bytes).text, word_size(s->month_bytes).text);
+		if (s->held > 0)
+			(void)buf_printf(&line, "; %s left out (wbxctl traces --send)",
+					 word_count(s->held).text);
+	}
+	if (line.len > 0)
+		add_line(out, "traces", &line);
+}
+
 void screen_add(struct buf *out, const struct facts *f, const struct judgement *j, bool has_colour)
 {
 	add_head(out, f, j, has_colour);
@@ -500,6 +521,7 @@ void screen_add(struct buf *out, const struct facts *f, const struct judgement *
 	add_sinks(out, f);
 	add_limits(out, f);
 	add_files(out, f);
+	add_traces(out, f);
 	add_runs(out, f);
 	add_late(out, f->store.late);
 	add_held(out, f->store.tables_held);

@@ -22,6 +22,7 @@ enum {
 	TREE_DEPTH_MAX = 24,
 	SLICE_TIMEOUT_MS = 300000,
 	LINE_BYTES_MAX = 64 << 10,
+	SEND_IDS_MAX = 1000, /* of one request */
 };
 
 struct showing {
@@ -313,6 +314,63 @@ static int print_objects(struct showing *s, struct trace_call *const *roots, siz
 	return r;
 }
 
+/* --- what was left out is sent after all --- */
+
+static int send_some(struct showing *s, const char *const *ids, size_t count, uint64_t *ret_held)
+{
+	struct request q;
+	int r;
+
+	request_init(&q, VERB_TRACES_SEND);
+	request_text(&q, "run", s->call->words[0]);
+	if (count > 0)
+		request_texts(&q, "traces", ids, count);
+	r = call_order(s->call, &q, ret_held);
+	request_done(&q);
+	return r;
+}
+
+static bool names_some(const struct call *c)
+{
+	static const unsigned options[] = {OPT_STEP, OPT_OP,   OPT_SCORE, OPT_ERRORS,
+					   OPT_SLOW, OPT_GREP, OPT_LINES};
+	bool has_one = false;
+
+	for (size_t i = 0; i < array_len(options); i++)
+		has_one |= call_has(c, options[i]);
+	return has_one;
+}
+
+static int send_chosen(struct showing *s, struct trace_call *const *roots, size_t count)
+{
+	const char *ids[SEND_IDS_MAX];
+	uint64_t first = 0;
+	uint64_t held = 0;
+	int r = CODE_OK;
+
+	for (size_t i = 0; r == CODE_OK && i < count;) {
+		size_t some = 0;
+
+		while (i < count && some < SEND_IDS_MAX)
+			ids[some++] = roots[i++]->trace_id;
+		r = send_some(s, ids, some, &held);
+		first = held > first ? held : first;
+	}
+	if (r == CODE_OK)
+		call_print_count(s->call, "traces that were left out before", first);
+	return r;
+}
+
+static int send_all(struct showing *s)
+{
+	uint64_t held = 0;
+	int r = send_some(s, NULL, 0, &held);
+
+	if (r == CODE_OK)
+		call_print_count(s->call, "traces that were left out before", held);
+	return r;
+}
+
 /* --- the command --- */
 
 static void say_rest(const struct showing *s, size_t shown)
@@ -343,19 +401,25 @@ int traces_run(struct call *c)
 
 	if (r != CODE_OK)
 		return r;
+	if (call_has(c, OPT_SEND) && !names_some(c)) {
+		r = send_all(&s);
+		return r == CODE_OK ? call_print(c) : r;
+	}
 	r = book_init(&s.book);
 	if (r < 0)
 		return say_errno("traces", r);
 	r = ask(&s);
 	if (r == CODE_OK)
 		r = choose(&s, &roots, &count);
-	if (r == CODE_OK)
+	if (r == CODE_OK && call_has(c, OPT_SEND))
+		r = send_chosen(&s, roots, count);
+	else if (r == CODE_OK)
 		r = call_has(c, OPT_JSON) || call_has(c, OPT_JSONL)
 			    ? print_objects(&s, roots, count)
 			    : (count > 0 ? print_trees(&s, roots, count) : CODE_OK);
 	if (r == CODE_OK)
 		r = call_print(c);
-	if (r == CODE_OK)
+	if (r == CODE_OK && !call_has(c, OPT_SEND))
 		say_rest(&s, count);
 	(void)mem_free(roots);
 	book_done(&s.book);

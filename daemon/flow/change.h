@@ -90,6 +90,9 @@ enum change_kind {
 			       are confirmed; bytes were sent */
 	CHANGE_TRACE_REFUSED, /* run, number (id of a line): it is a dead letter */
 	CHANGE_TRACE_DROP,    /* run, text (call): it cannot be sent */
+	CHANGE_TRACE_HOLD,    /* run, text (trace): it is left out, and stays here */
+	CHANGE_TRACE_WANT,    /* run, text (trace; empty: all): it is sent after all */
+	CHANGE_TRACE_KEPT,    /* run, text (op), step: one more of it goes out */
 	CHANGE_TRACE_PARK,    /* run, text: why; empty: parked no more */
 };
 

@@ -20,6 +20,7 @@ struct order *order_new(enum order_kind kind, struct mailbox *reply_to)
 	o->reply_to = reply_to;
 	o->sink = -1;
 	buf_init(&o->pairs, PAIRS_MAX);
+	buf_init(&o->traces, PAIRS_MAX);
 	return o;
 }
 
@@ -28,6 +29,7 @@ struct order *order_free(struct order *o)
 	if (o == NULL)
 		return NULL;
 	buf_done(&o->pairs);
+	buf_done(&o->traces);
 	explicit_bzero(o->key, sizeof(o->key));
 	return mem_free(o);
 }

@@ -11,17 +11,18 @@ enum {
 };
 
 enum order_kind {
-	ORDER_FLUSH,      /* send now what waits, of one run or of all */
-	ORDER_RETRY,      /* try again now: the wait of a sink (or all) and of parked runs ends */
-	ORDER_SINKS,      /* pauses or limits were changed in the store: look */
-	ORDER_DEAD_RETRY, /* dead letters, by number or by HTTP status, go back into the queue */
-	ORDER_DEAD_DROP,  /* ... or are given up */
-	ORDER_LATE_DROP,  /* late rows of a run are given up */
-	ORDER_KEY_SET,    /* the asker's own W&B key, for his runs */
-	ORDER_KEY_CHECK,  /* does W&B take the key of the asker's runs, and whose is it */
-	ORDER_KEY_FORGET, /* the asker's own key is deleted */
-	ORDER_PROBE,      /* is W&B reached, and is the key of the asker's runs good? */
-	ORDER_VERIFY,     /* does W&B have a run as the store says? */
+	ORDER_FLUSH,       /* send now what waits, of one run or of all */
+	ORDER_RETRY,       /* try again now: the wait of a sink (or all) and of parked runs ends */
+	ORDER_SINKS,       /* pauses or limits were changed in the store: look */
+	ORDER_DEAD_RETRY,  /* dead letters, by number or by HTTP status, go back into the queue */
+	ORDER_DEAD_DROP,   /* ... or are given up */
+	ORDER_LATE_DROP,   /* late rows of a run are given up */
+	ORDER_TRACES_SEND, /* traces of a run that were left out are sent after all */
+	ORDER_KEY_SET,     /* the asker's own W&B key, for his runs */
+	ORDER_KEY_CHECK,   /* does W&B take the key of the asker's runs, and whose is it */
+	ORDER_KEY_FORGET,  /* the asker's own key is deleted */
+	ORDER_PROBE,       /* is W&B reached, and is the key of the asker's runs good? */
+	ORDER_VERIFY,      /* does W&B have a run as the store says? */
 };
 
 enum {
@@ -41,6 +42,7 @@ struct order {
 	int status;                   /* of dead letters; 0: by number */
 	int64_t ids[ORDER_IDS_MAX];
 	size_t id_count;
+	struct buf traces;           /* msgpack: a list of their ids; empty: all */
 	char key[ORDER_KEY_MAX + 1]; /* wiped by whoever takes it, and before it is freed */
 	bool is_quick;               /* a key is kept without asking W&B about it */
 	/* out */

@@ -196,9 +196,15 @@ int reader_ops(struct reader *r, int64_t run, reader_on_op on_op, void *arg);
 int reader_op_is_posted(struct reader *r, int64_t run, struct span name, struct span digest);
 /* The step that was logged last before this time, of this mode. -ENOENT. */
 int reader_step_before(struct reader *r, int64_t run, int64_t mode, int64_t time_us, int64_t *ret);
-/* Bytes of requests that W&B took between these days (since 1970), of one run or (0) of all. */
-int reader_trace_bytes(struct reader *r, int64_t run, int64_t first_day, int64_t last_day,
-		       int64_t *ret);
+/* Bytes of requests that W&B took between these days (since 1970), of one run or (0) of all that
+ * this user (-1: anybody) has. */
+int reader_trace_bytes(struct reader *r, int64_t run, int64_t uid, int64_t first_day,
+		       int64_t last_day, int64_t *ret);
+/* Traces of an op that went out in a step, as far as that is counted. */
+int reader_trace_kept(struct reader *r, int64_t run, const char *op, int64_t step, int64_t *ret);
+/* Traces of this user (-1: of all) that are left out. */
+int reader_traces_held(struct reader *r, int64_t uid, int64_t *ret);
+int reader_run_traces_held(struct reader *r, int64_t run, int64_t *ret); /* of one run */
 
 /* --- blobs --- */
 /* Size of the blob with this digest. -ENOENT. */

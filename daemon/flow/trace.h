@@ -43,6 +43,13 @@ enum {
 	STRAY_END_US = 600 * 1000 * 1000, /* an end waits so long for its start */
 };
 
+/* Is it sent? Stored as these numbers. */
+enum trace_held {
+	TRACE_USUAL, /* as sampling and budgets say */
+	TRACE_LEFT_OUT,
+	TRACE_WANTED, /* a person wants it sent */
+};
+
 /* Of a plan's change: one record of a call. */
 struct call_fact {
 	struct span id;
@@ -94,6 +101,7 @@ struct trace_row {
 	int64_t last_us;
 	int64_t due_us;
 	bool is_long; /* its open calls' starts are sent */
+	enum trace_held held;
 };
 
 struct trace_line {

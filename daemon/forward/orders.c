@@ -2,6 +2,7 @@
 #include "daemon/forward/orders.h"
 
 #include "daemon/base/log.h"
+#include "daemon/flow/run_search.h"
 #include "daemon/forward/ask.h"
 #include "daemon/forward/models/side.h"
 #include "daemon/forward/traces.h"
@@ -319,6 +320,77 @@ void order_is_stored(struct changes *list)
 	(void)mem_free(oc);
 }
 
+/* --- traces --- */
+
+static void add_wanted(struct changes *list, int64_t run, struct span ids)
+{
+	struct change c = {.kind = CHANGE_TRACE_WANT, .run = run, .text = SPAN_LITERAL("")};
+	struct mp m = mp_of(ids);
+	struct mp_value v;
+	uint32_t count;
+
+	if (ids.len == 0 || mp_read(&m, &v) < 0 || v.type != MP_ARRAY) {
+		changes_add(list, &c);
+		return;
+	}
+	count = v.count;
+	while (count-- > 0 && mp_read(&m, &v) == 0) {
+		if (v.type != MP_STR || v.bytes.len == 0)
+			continue;
+		c.text = v.bytes;
+		changes_add(list, &c);
+	}
+}
+
+static int find_meant(const struct order_context *c, const struct order *o, int64_t *ret_run)
+{
+	struct run_search s = {
+		.wanted = span_of_text(o->run), .is_any = o->is_admin, .uid = o->uid};
+	int r;
+
+	s.run = mem_alloc(sizeof(*s.run));
+	if (s.run == NULL)
+		return -ENOMEM;
+	do
+		r = run_search_next(&s, c->reader);
+	while (r == 1);
+	*ret_run = s.run->id;
+	(void)mem_free(s.run);
+	return r < 0 ? r : s.found == 1 ? 0 : -ENOENT;
+}
+
+/* What was left out by sampling, or by a budget. */
+static void send_traces(const struct order_context *c, struct order *o)
+{
+	struct order_changes *oc = mem_zalloc(sizeof(*oc));
+	int64_t before = 0;
+	int64_t run = 0;
+	int r = oc == NULL ? -ENOMEM : find_meant(c, o, &run);
+
+	if (r == 0)
+		r = o->traces.error;
+	if (r == 0)
+		r = reader_run_traces_held(c->reader, run, &before);
+	if (r == 0) {
+		oc->list.mail.type = MAIL_CHANGES;
+		oc->list.reply_to = c->replies;
+		oc->order = o;
+		o->count = before;
+		add_wanted(&oc->list, run, buf_span(&o->traces));
+		r = oc->list.error;
+	}
+	if (r < 0) {
+		if (r == -ENOENT)
+			say(o, "there is no such run of yours; wbxctl runs shows them");
+		if (oc != NULL)
+			changes_reset(&oc->list);
+		(void)mem_free(oc);
+		give_back(o, r);
+		return;
+	}
+	(void)mailbox_post(c->store, &oc->list.mail); /* never full */
+}
+
 /* --- keys --- */
 
 /* What is known of the key; the answer of key_set and key_check. */
@@ -473,6 +545,7 @@ void order_carry_out(const struct order_context *c, struct order *o)
 	switch (o->kind) {
 	case ORDER_FLUSH: flush(c, o); return;
 	case ORDER_RETRY: retry(c, o); return;
+	case ORDER_TRACES_SEND: send_traces(c, o); return;
 	case ORDER_SINKS: take_wishes(c, o); return;
 	case ORDER_DEAD_RETRY:
 	case ORDER_DEAD_DROP:

@@ -369,6 +369,7 @@ static void take_settings(struct sender *s)
 	sinks.each.body_max = WEAVE_BODY_MAX;
 	s->traces.host.base_url = c->weave_url;
 	s->traces.host.is_old = false;
+	s->traces.host.rules = &c->sampling;
 	sinks_set(&s->traces.sinks, &sinks, clock_mono_ms());
 }
 

@@ -5,6 +5,7 @@
 #include "daemon/base/mailbox.h"
 #include "daemon/base/stats.h"
 #include "daemon/flow/artifact.h"
+#include "daemon/flow/sample_rules.h"
 #include "daemon/flow/send_rules.h"
 #include "daemon/flow/user_rules.h"
 
@@ -39,6 +40,7 @@ struct sender_settings {
 	struct send_hours upload_hours;
 	double upload_bytes_per_s; /* 0: no limit of their own */
 	struct user_rules users;
+	struct sample_rules sampling;
 };
 
 struct sender_neighbours {

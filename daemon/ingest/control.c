@@ -295,6 +295,14 @@ static void take_ids(struct order *o, struct mp args)
 	}
 }
 
+static void take_traces(struct order *o, struct mp args)
+{
+	struct span list;
+
+	if (mp_find_span(args, "traces", &list) == 0)
+		(void)buf_add(&o->traces, list.at, list.len); /* the buf remembers */
+}
+
 /* One that is longer than any is left out, and refused as none. */
 static void take_key(struct order *o, struct mp args)
 {
@@ -329,6 +337,7 @@ static void post_order(struct asker *a, enum order_kind kind, struct mp args)
 		(void)snprintf(o->run, sizeof(o->run), "%.*s", (int)run.len,
 			       (const char *)run.at); /* a cut name matches nothing */
 	take_ids(o, args);
+	take_traces(o, args);
 	take_key(o, args);
 	a->order = o;
 	if (sink.at != NULL && o->sink < 0) {
@@ -460,11 +469,17 @@ static void dispatch(struct asker *a, enum verb verb, struct span body)
 		steer_sink(a, verb, args);
 	} else {
 		static const enum order_kind kinds[VERB_COUNT] = {
-			[VERB_FLUSH] = ORDER_FLUSH,           [VERB_RETRY] = ORDER_RETRY,
-			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY, [VERB_DEAD_DROP] = ORDER_DEAD_DROP,
-			[VERB_LATE_DROP] = ORDER_LATE_DROP,   [VERB_KEY_SET] = ORDER_KEY_SET,
-			[VERB_KEY_CHECK] = ORDER_KEY_CHECK,   [VERB_KEY_FORGET] = ORDER_KEY_FORGET,
-			[VERB_PROBE] = ORDER_PROBE,           [VERB_VERIFY] = ORDER_VERIFY,
+			[VERB_FLUSH] = ORDER_FLUSH,
+			[VERB_RETRY] = ORDER_RETRY,
+			[VERB_DEAD_RETRY] = ORDER_DEAD_RETRY,
+			[VERB_DEAD_DROP] = ORDER_DEAD_DROP,
+			[VERB_TRACES_SEND] = ORDER_TRACES_SEND,
+			[VERB_LATE_DROP] = ORDER_LATE_DROP,
+			[VERB_KEY_SET] = ORDER_KEY_SET,
+			[VERB_KEY_CHECK] = ORDER_KEY_CHECK,
+			[VERB_KEY_FORGET] = ORDER_KEY_FORGET,
+			[VERB_PROBE] = ORDER_PROBE,
+			[VERB_VERIFY] = ORDER_VERIFY,
 		};
 
 		post_order(a, kinds[verb], args);

@@ -125,6 +125,7 @@ void query_step(struct query *q, struct reader *reader)
 	case VERB_UNPAUSE:
 	case VERB_DEAD_RETRY:
 	case VERB_DEAD_DROP:
+	case VERB_TRACES_SEND:
 	case VERB_LATE_DROP:
 	case VERB_LIMIT:
 	case VERB_KEY_SET:

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -127,12 +128,42 @@ static int64_t ago(uint64_t now_ms, uint64_t then_ms)
 	return then_ms == 0 ? -1 : (int64_t)(now_ms - then_ms);
 }
 
+/* Of the trace server; of the others all 0. */
+struct trace_figures {
+	int64_t day_bytes; /* sent today, and this month (UTC) */
+	int64_t month_bytes;
+	int64_t held; /* traces that are left out */
+};
+
+static int read_figures(const struct sums *s, const struct shown_sink *sink,
+			struct trace_figures *ret)
+{
+	int64_t day = (int64_t)(clock_wall_us() / 86400000000);
+	time_t now = (time_t)(clock_wall_us() / 1000000);
+	int64_t uid = sink->uid != SINK_SITE ? sink->uid : s->q->is_admin ? -1 : (int64_t)s->q->uid;
+	struct tm tm;
+	int r;
+
+	*ret = (struct trace_figures){.held = 0};
+	if (sink->id != SINK_WEAVE || s->reader == NULL)
+		return 0;
+	(void)gmtime_r(&now, &tm); /* of any time that a clock has */
+	r = reader_trace_bytes(s->reader, 0, uid, day, day, &ret->day_bytes);
+	if (r == 0)
+		r = reader_trace_bytes(s->reader, 0, uid, day - tm.tm_mday + 1, day,
+				       &ret->month_bytes);
+	return r < 0 ? r : reader_traces_held(s->reader, uid, &ret->held);
+}
+
 static void pack_sink(struct pack *p, const struct shown_sink *sink, const struct sink_info *stored,
-		      uint64_t now_ms)
+		      const struct trace_figures *stored_more, uint64_t now_ms)
 {
 	const struct sink_board *board = &sink->board;
 
-	pack_map(p, 26);
+	pack_map(p, 29);
+	pack_pair_int(p, "day_bytes", stored_more->day_bytes);
+	pack_pair_int(p, "month_bytes", stored_more->month_bytes);
+	pack_pair_int(p, "held", stored_more->held);
 	pack_pair_text(p, "name", sink_name(sink->id));
 	pack_pair_int(p, "uid", sink->uid);
 	pack_pair_text(p, "user", board->user);
@@ -189,11 +220,14 @@ static int pack_sinks(struct pack *p, const struct sums *sums)
 	pack_array(p, sums->count);
 	for (size_t i = 0; i < sums->count; i++) {
 		struct sink_info stored = {0};
+		struct trace_figures figures;
 		int r = read_stored(sums->reader, &sums->sinks[i], &stored);
 
+		if (r == 0)
+			r = read_figures(sums, &sums->sinks[i], &figures);
 		if (r < 0)
 			return r;
-		pack_sink(p, &sums->sinks[i], &stored, sums->now_ms);
+		pack_sink(p, &sums->sinks[i], &stored, &figures, sums->now_ms);
 	}
 	return 0;
 }

@@ -193,6 +193,8 @@ static const char *const migrations[SCHEMA_VERSION - 1][MIGRATION_TEXTS] = {
 	 "WITHOUT ROWID;"
 	 "CREATE TABLE step_mark (run INTEGER NOT NULL, mode INTEGER NOT NULL, time_us INTEGER NOT "
 	 "NULL, step INTEGER NOT NULL, PRIMARY KEY (run, mode, time_us)) WITHOUT ROWID;"
+	 "CREATE TABLE trace_kept (run INTEGER NOT NULL, op TEXT NOT NULL, step INTEGER NOT "
+	 "NULL, count INTEGER NOT NULL, PRIMARY KEY (run, op, step)) WITHOUT ROWID;"
 	 "CREATE TABLE trace_day (run INTEGER NOT NULL, day INTEGER NOT NULL, bytes INTEGER NOT "
 	 "NULL, calls INTEGER NOT NULL, PRIMARY KEY (run, day)) WITHOUT ROWID;"
 	 "CREATE INDEX trace_day_day ON trace_day (day);"},

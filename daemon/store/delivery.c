@@ -450,6 +450,9 @@ static int apply(struct delivery *d, const struct change *c)
 	case CHANGE_TRACE_DONE:
 	case CHANGE_TRACE_REFUSED:
 	case CHANGE_TRACE_DROP:
+	case CHANGE_TRACE_HOLD:
+	case CHANGE_TRACE_WANT:
+	case CHANGE_TRACE_KEPT:
 	case CHANGE_TRACE_PARK: return delivery_apply_trace(d, c);
 	case CHANGE_PRUNE: d->prune_before_us = c->time_us; return 0;
 	}

@@ -32,6 +32,12 @@ enum {
 	SQL_MIN_LSN,
 	SQL_DAY,
 	SQL_PARK,
+	SQL_HELD_SHARE,
+	SQL_HOLD_CALLS,
+	SQL_HOLD,
+	SQL_WANT_CALLS,
+	SQL_WANT,
+	SQL_KEPT,
 	SQL_COUNT,
 };
 
@@ -94,7 +100,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_SET_DUE] =
 		"UPDATE trace SET due_us = ?3, is_long = max(is_long, ?4) WHERE run = ?1 AND id = "
 		"?2",
-	[SQL_TRACE_SWEEP] = "DELETE FROM trace WHERE run = ?1 AND id = ?2 AND calls <= 0",
+	[SQL_TRACE_SWEEP] = "DELETE FROM trace WHERE run = ?1 AND id = ?2 AND calls <= 0 "
+			    "AND held <> 1",
 	[SQL_LINES] = "SELECT id, kind, loss, trace, call, records, bytes, blobs, blob_bytes FROM "
 		      "trace_line WHERE run = ?1 AND id >= ?2 AND id <= ?3 ORDER BY id",
 	[SQL_LINES_DROP] = "DELETE FROM trace_line WHERE run = ?1 AND id >= ?2 AND id <= ?3",
@@ -109,6 +116,24 @@ static const char *const texts[SQL_COUNT] = {
 		"coalesce((SELECT lsn FROM cursor WHERE stream = ?2), 0) + 1)",
 	[SQL_DAY] = "INSERT INTO trace_day (run, day, bytes, calls) VALUES (?1, ?2, ?3, ?4) ON "
 		    "CONFLICT (run, day) DO UPDATE SET bytes = bytes + ?3, calls = calls + ?4",
+	[SQL_HELD_SHARE] = "SELECT coalesce(sum(records), 0), coalesce(sum(bytes), 0), "
+			   "coalesce(sum(blobs), 0), coalesce(sum(blob_bytes), 0) FROM call WHERE "
+			   "run = ?1 AND (?2 = '' OR trace = ?2) AND state = ?3",
+	[SQL_HOLD_CALLS] =
+		"UPDATE call SET state = 2, lsn = 0 WHERE run = ?1 AND trace = ?2 AND state = 0",
+	[SQL_HOLD] = "UPDATE trace SET held = 1, calls = 0, open = 0, roots = 0 WHERE run = ?1 AND "
+		     "id = ?2",
+	[SQL_WANT] =
+		"UPDATE trace SET held = 2, due_us = 0, last_us = 0, calls = (SELECT count(*) FROM "
+		"call c WHERE c.run = ?1 AND c.trace = trace.id AND c.state = 2), roots = (SELECT "
+		"count(*) FROM call c WHERE c.run = ?1 AND c.trace = trace.id AND c.state = 2 AND "
+		"c.parent = '') WHERE run = ?1 AND held = 1 AND (?2 = '' OR id = ?2)",
+	[SQL_WANT_CALLS] =
+		"UPDATE call SET state = 0, lsn = CASE WHEN start_lsn > 0 AND start_lsn < end_lsn "
+		"THEN start_lsn ELSE end_lsn END WHERE run = ?1 AND (?2 = '' OR trace = ?2) AND "
+		"state = 2",
+	[SQL_KEPT] = "INSERT INTO trace_kept (run, op, step, count) VALUES (?1, ?2, ?3, 1) ON "
+		     "CONFLICT (run, op, step) DO UPDATE SET count = count + 1",
 	[SQL_PARK] = "INSERT INTO trace_run (run, parked) VALUES (?1, nullif(?2, '')) ON CONFLICT "
 		     "(run) DO UPDATE SET parked = nullif(?2, '')",
 };
@@ -338,7 +363,9 @@ static int apply_call(struct delivery *d, const struct change *c)
 	call.time_us = c->time_us;
 	add_share(&call.share, &c->share, 1);
 	r = write_call(d, is_new ? SQL_CALL_ADD : SQL_CALL_SET, c->run, f->id, &call);
-	if (r < 0 || call.trace.len == 0 || call.state == CALL_PLANNED)
+	if (r == 0 && call.state == CALL_HELD)
+		r = confirm(d, c->run, &c->share);
+	if (r < 0 || call.trace.len == 0 || call.state != CALL_COLLECTED)
 		return r;
 	return touch_trace(d, c->run, call.trace, &touch, c->time_us);
 }
@@ -557,6 +584,61 @@ static int apply_drop(struct delivery *d, const struct change *c)
 	return r < 0 ? r : confirm(d, c->run, &call.share);
 }
 
+static int share_of(struct delivery *d, const struct change *c, enum call_state state,
+		    struct trace_share *ret)
+{
+	sqlite3_stmt *s = db_stmt(&d->own_trace, SQL_HELD_SHARE);
+	int r;
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->text);
+	db_bind_int(s, 3, (int64_t)state);
+	r = db_step(s);
+	if (r != 1)
+		return r < 0 ? r : -EIO;
+	*ret = (struct trace_share){db_column_int(s, 0), db_column_int(s, 1), db_column_int(s, 2),
+				    db_column_int(s, 3)};
+	return db_run(s);
+}
+
+/* It does not wait any more: its records go when they are old enough, as those of what was sent. */
+static int apply_hold(struct delivery *d, const struct change *c)
+{
+	struct trace_share share = {0};
+	int r = share_of(d, c, CALL_COLLECTED, &share);
+
+	if (r == 0)
+		r = run_named(d, SQL_HOLD_CALLS, c->run, c->text);
+	if (r == 0)
+		r = run_named(d, SQL_HOLD, c->run, c->text);
+	return r < 0 ? r : confirm(d, c->run, &share);
+}
+
+/* It waits again. */
+static int apply_want(struct delivery *d, const struct change *c)
+{
+	struct trace_share none = {0};
+	struct trace_share share = {0};
+	int r = share_of(d, c, CALL_HELD, &share);
+
+	add_share(&none, &share, -1);
+	if (r == 0)
+		r = run_named(d, SQL_WANT, c->run, c->text);
+	if (r == 0)
+		r = run_named(d, SQL_WANT_CALLS, c->run, c->text);
+	return r < 0 ? r : confirm(d, c->run, &none);
+}
+
+static int apply_kept(struct delivery *d, const struct change *c)
+{
+	sqlite3_stmt *s = db_stmt(&d->own_trace, SQL_KEPT);
+
+	db_bind_int(s, 1, c->run);
+	db_bind_text(s, 2, c->text);
+	db_bind_int(s, 3, c->step);
+	return db_run(s);
+}
+
 static int apply_park(struct delivery *d, const struct change *c)
 {
 	return run_named(d, SQL_PARK, c->run, c->text);
@@ -582,6 +664,9 @@ int delivery_apply_trace(struct delivery *d, const struct change *c)
 	case CHANGE_TRACE_DONE: return apply_done(d, c);
 	case CHANGE_TRACE_REFUSED: return apply_refused(d, c);
 	case CHANGE_TRACE_DROP: return apply_drop(d, c);
+	case CHANGE_TRACE_HOLD: return apply_hold(d, c);
+	case CHANGE_TRACE_WANT: return apply_want(d, c);
+	case CHANGE_TRACE_KEPT: return apply_kept(d, c);
 	case CHANGE_TRACE_PARK: return apply_park(d, c);
 	}
 	assert(false && "a change of something else");

@@ -18,10 +18,12 @@ enum {
 	SQL_COUNT,
 };
 static const char *const texts[SQL_COUNT] = {
-	[SQL_TOTALS] = "SELECT (SELECT count(*) FROM dead), (SELECT coalesce(sum(bytes), 0) FROM "
-		       "dead), (SELECT count(*) FROM late), "
-		       "(SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL), (SELECT "
-		       "count(*) FROM run WHERE parked IS NOT NULL)",
+	[SQL_TOTALS] =
+		"SELECT (SELECT count(*) FROM dead), (SELECT coalesce(sum(bytes), 0) FROM "
+		"dead), (SELECT count(*) FROM late), "
+		"(SELECT coalesce(sum(size), 0) FROM blob WHERE data IS NULL), (SELECT "
+		"count(*) FROM run WHERE parked IS NOT NULL) + (SELECT count(*) FROM trace_run "
+		"WHERE parked IS NOT NULL)",
 	[SQL_RUN_STATES] = "SELECT state, count(*) FROM run WHERE name <> '' GROUP BY state",
 	[SQL_TALLIES] = "SELECT coalesce(sum(count) FILTER (WHERE name LIKE 'rejected:%'), 0), "
 			"coalesce(sum(count) FILTER (WHERE name LIKE 'refused:%'), 0), "

@@ -4,17 +4,19 @@
 #include <errno.h>
 #include <string.h>
 
-#define RUN_COLUMNS                                                                                \
+#define RUN_COLUMNS_OF(parked)                                                                     \
 	"r.id, r.uid, r.state, r.exit_code, r.created_us, r.next_offset, r.done_offset, r.late, "  \
 	"r.entity, r.project, r.name, "                                                            \
 	"coalesce(r.display_name, ''), coalesce(r.server_id, ''), coalesce(r.server_entity, ''), " \
-	"coalesce(r.server_project, ''), "                                                         \
-	"coalesce(r.parked, ''), (SELECT count(*) FROM upload u WHERE u.run = r.id AND u.state < " \
+	"coalesce(r.server_project, ''), " parked                                                  \
+	", (SELECT count(*) FROM upload u WHERE u.run = r.id AND u.state < "                       \
 	"2), (SELECT "                                                                             \
 	"count(*) FROM dead d WHERE d.run = r.id), "                                               \
 	"coalesce((SELECT e.time_us FROM extent e WHERE e.stream = r.id * 4 ORDER BY e.first "     \
 	"DESC LIMIT 1), 0), r.refused, (SELECT count(*) FROM artifact a WHERE a.run = r.id AND "   \
 	"a.state BETWEEN 1 AND 7) "
+
+#define RUN_COLUMNS RUN_COLUMNS_OF("coalesce(r.parked, '')")
 
 enum {
 	SQL_RUN,
@@ -33,10 +35,14 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN] = "SELECT " RUN_COLUMNS "FROM run r WHERE r.id = ?1",
 	[SQL_RUNS] = "SELECT " RUN_COLUMNS
 		     "FROM run r WHERE r.id > ?1 AND r.name <> '' ORDER BY r.id LIMIT ?2",
-	[SQL_NOTABLE_RUNS] =
-		"SELECT " RUN_COLUMNS "FROM run r WHERE (?2 < 0 OR r.uid = ?2) AND (r.parked IS "
-		"NOT NULL OR r.late > 0 OR r.state = 3 AND EXISTS (SELECT 1 FROM upload u WHERE "
-		"u.run = r.id AND u.state < 2)) ORDER BY r.parked IS NULL, r.id DESC LIMIT ?1",
+	[SQL_NOTABLE_RUNS] = "SELECT " RUN_COLUMNS_OF(
+		"coalesce(r.parked, 'traces: ' || (SELECT t.parked FROM trace_run t WHERE "
+		"t.run = r.id), '')") "FROM run r WHERE (?2 < 0 OR r.uid = ?2) AND (r.parked IS "
+				      "NOT NULL OR EXISTS (SELECT 1 FROM trace_run t WHERE t.run = "
+				      "r.id AND t.parked IS NOT NULL) OR r.late > 0 OR r.state = 3 "
+				      "AND EXISTS (SELECT 1 FROM upload u WHERE "
+				      "u.run = r.id AND u.state < 2)) ORDER BY r.parked IS NULL, "
+				      "r.id DESC LIMIT ?1",
 	/* the condition of the index run_open, word for word */
 	[SQL_OPEN_RUNS] =
 		"SELECT id, uid FROM run WHERE (state < 4 OR reopened = 1) AND name <> '' "

@@ -14,6 +14,9 @@ enum {
 	SQL_OP_POSTED,
 	SQL_STEP,
 	SQL_BYTES,
+	SQL_KEPT,
+	SQL_HELD,
+	SQL_RUN_HELD,
 	SQL_COUNT,
 };
 
@@ -25,11 +28,12 @@ enum {
 static const char *const texts[SQL_COUNT] = {
 	[SQL_RUN] =
 		"SELECT coalesce(t.metrics_lsn, 0), coalesce(t.parked, ''), t.state, "
-		"coalesce((SELECT min(due_us) FROM trace WHERE run = ?1 AND held = 0 AND calls > "
+		"coalesce((SELECT min(due_us) FROM trace WHERE run = ?1 AND calls > "
 		"0), ?2), (SELECT count(*) FROM trace_line WHERE run = ?1), (SELECT count(*) FROM "
 		"trace_item WHERE run = ?1) FROM (SELECT 1) LEFT JOIN trace_run t ON t.run = ?1",
-	[SQL_DUE] = "SELECT id, calls, open, roots, opened_us, last_us, due_us, is_long FROM trace "
-		    "WHERE run = ?1 AND due_us < ?2 AND held = 0 AND calls > 0 ORDER BY due_us "
+	[SQL_DUE] = "SELECT id, calls, open, roots, opened_us, last_us, due_us, is_long, held FROM "
+		    "trace "
+		    "WHERE run = ?1 AND due_us < ?2 AND calls > 0 ORDER BY due_us "
 		    "LIMIT ?3",
 	[SQL_CALLS] = "SELECT " CALL_COLUMNS
 		      "FROM call WHERE run = ?1 AND trace = ?2 AND id < ?3 AND state = 0 ORDER BY "
@@ -50,8 +54,14 @@ static const char *const texts[SQL_COUNT] = {
 		"p.posted = 1 WHERE r.id = ?1)",
 	[SQL_STEP] = "SELECT step FROM step_mark WHERE run = ?1 AND mode = ?2 AND time_us < ?3 "
 		     "ORDER BY time_us DESC LIMIT 1",
-	[SQL_BYTES] = "SELECT coalesce(sum(bytes), 0) FROM trace_day WHERE (?1 = 0 OR run = ?1) "
-		      "AND day BETWEEN ?2 AND ?3",
+	[SQL_BYTES] = "SELECT coalesce(sum(d.bytes), 0) FROM trace_day d WHERE (?1 = 0 OR d.run = "
+		      "?1) AND (?2 < 0 OR (SELECT uid FROM run WHERE id = d.run) = ?2) AND d.day "
+		      "BETWEEN ?3 AND ?4",
+	[SQL_KEPT] = "SELECT coalesce((SELECT count FROM trace_kept WHERE run = ?1 AND op = ?2 "
+		     "AND step = ?3), 0)",
+	[SQL_RUN_HELD] = "SELECT count(*) FROM trace WHERE run = ?1 AND held = 1",
+	[SQL_HELD] = "SELECT count(*) FROM trace t WHERE t.held = 1 AND (?1 < 0 OR (SELECT uid "
+		     "FROM run WHERE id = t.run) = ?1)",
 };
 
 int reader_trace_prepare(struct reader *r)
@@ -103,6 +113,7 @@ int reader_due_traces(struct reader *r, int64_t run, int64_t before_us, reader_o
 			.last_us = db_column_int(s, 5),
 			.due_us = db_column_int(s, 6),
 			.is_long = db_column_int(s, 7) == 1,
+			.held = (enum trace_held)db_column_int(s, 8),
 		};
 
 		db_column_copy(s, 0, trace.id, sizeof(trace.id));
@@ -268,13 +279,40 @@ int reader_step_before(struct reader *r, int64_t run, int64_t mode, int64_t time
 	return reader_one_number(s, ret);
 }
 
-int reader_trace_bytes(struct reader *r, int64_t run, int64_t first_day, int64_t last_day,
-		       int64_t *ret)
+int reader_trace_bytes(struct reader *r, int64_t run, int64_t uid, int64_t first_day,
+		       int64_t last_day, int64_t *ret)
 {
 	sqlite3_stmt *s = db_stmt(&r->trace, SQL_BYTES);
 
 	db_bind_int(s, 1, run);
-	db_bind_int(s, 2, first_day);
-	db_bind_int(s, 3, last_day);
+	db_bind_int(s, 2, uid);
+	db_bind_int(s, 3, first_day);
+	db_bind_int(s, 4, last_day);
+	return reader_one_number(s, ret);
+}
+
+int reader_trace_kept(struct reader *r, int64_t run, const char *op, int64_t step, int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&r->trace, SQL_KEPT);
+
+	db_bind_int(s, 1, run);
+	db_bind_text(s, 2, span_of_text(op));
+	db_bind_int(s, 3, step);
+	return reader_one_number(s, ret);
+}
+
+int reader_traces_held(struct reader *r, int64_t uid, int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&r->trace, SQL_HELD);
+
+	db_bind_int(s, 1, uid);
+	return reader_one_number(s, ret);
+}
+
+int reader_run_traces_held(struct reader *r, int64_t run, int64_t *ret)
+{
+	sqlite3_stmt *s = db_stmt(&r->trace, SQL_RUN_HELD);
+
+	db_bind_int(s, 1, run);
 	return reader_one_number(s, ret);
 }

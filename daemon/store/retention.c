@@ -21,6 +21,8 @@ enum {
 	SQL_DROP_EXTENT,
 	SQL_CUT_EXTENT,
 	SQL_DROP_WAYPOINTS,
+	SQL_DROP_HELD_CALLS,
+	SQL_DROP_HELD_TRACES,
 	SQL_RETIRED,
 	SQL_COUNT,
 };
@@ -47,6 +49,12 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_CUT_EXTENT] = "UPDATE extent SET first = ?3 WHERE stream = ?1 AND first = ?2",
 	/* one below the newest record that is gone is no place to begin at */
 	[SQL_DROP_WAYPOINTS] = "DELETE FROM waypoint WHERE run = ?1 AND lsn < ?2",
+	/* a trace that was left out can be sent as long as its records are here */
+	[SQL_DROP_HELD_CALLS] =
+		"DELETE FROM call WHERE run = ?1 AND state = 2 AND min(start_lsn, end_lsn) <= ?2",
+	[SQL_DROP_HELD_TRACES] = "DELETE FROM trace WHERE run = ?1 AND held = 1 AND ?2 > 0 AND NOT "
+				 "EXISTS (SELECT 1 FROM call c WHERE c.run = ?1 AND c.trace = "
+				 "trace.id)",
 	[SQL_RETIRED] = "INSERT INTO tally (name, count) VALUES ('retired_bytes', ?1) ON CONFLICT "
 			"(name) DO UPDATE SET count = count + ?1",
 };
@@ -145,6 +153,10 @@ static int drop_extent(struct retention *t, const struct doomed_extent *e)
 		r = count_retired(t, bytes);
 	if (r == 0 && stream_class(e->stream) == CLASS_METRICS)
 		r = run_range(t, SQL_DROP_WAYPOINTS, stream_run(e->stream), last);
+	if (r == 0 && stream_class(e->stream) == CLASS_TRACES)
+		r = run_range(t, SQL_DROP_HELD_CALLS, stream_run(e->stream), last);
+	if (r == 0 && stream_class(e->stream) == CLASS_TRACES)
+		r = run_range(t, SQL_DROP_HELD_TRACES, stream_run(e->stream), last);
 	if (r < 0)
 		return r;
 	if (last == e->last)

@@ -334,7 +334,7 @@ CREATE TABLE trace (
 	last_us INTEGER NOT NULL,
 	due_us INTEGER NOT NULL,
 	is_long INTEGER NOT NULL DEFAULT 0,
-	held INTEGER NOT NULL DEFAULT 0, -- 1: left out by sampling or a budget; kept
+	held INTEGER NOT NULL DEFAULT 0, -- enum trace_held
 	PRIMARY KEY (run, id)
 ) WITHOUT ROWID;
 CREATE INDEX trace_due ON trace (run, due_us);
@@ -380,6 +380,14 @@ CREATE TABLE step_mark (
 	time_us INTEGER NOT NULL,
 	step INTEGER NOT NULL,
 	PRIMARY KEY (run, mode, time_us)
+) WITHOUT ROWID;
+-- How many traces of an op went out in a step, where [sampling] limits that.
+CREATE TABLE trace_kept (
+	run INTEGER NOT NULL,
+	op TEXT NOT NULL,
+	step INTEGER NOT NULL,
+	count INTEGER NOT NULL,
+	PRIMARY KEY (run, op, step)
 ) WITHOUT ROWID;
 -- Bytes of requests that the trace server took. day: since 1970, UTC.
 CREATE TABLE trace_day (

@@ -353,7 +353,7 @@ def names_of_groups_mean_their_members(box: Box) -> None:
 VERBS = {
     "status": ({}, True), "backlog": ({}, True), "runs": ({}, True), "tail": ({}, True), "export": ({"run": "r"}, True), "flush": ({}, True), "retry": ({}, True),
     "dead_list": ({}, True), "dead_show": ({"id": 1}, True), "dead_retry": ({"ids": [1]}, True), "dead_drop": ({"ids": [1]}, True),
-    "late_list": ({}, True), "late_drop": ({"run": "r"}, True), "key_set": ({"key": "short"}, True), "key_check": ({}, True),
+    "late_list": ({}, True), "late_drop": ({"run": "r"}, True), "traces_send": ({"run": "r"}, True), "key_set": ({"key": "short"}, True), "key_check": ({}, True),
     "key_forget": ({}, True), "probe": ({}, True), "verify": ({"run": "r"}, True), "disk": ({}, True),
     "traces": ({"run": "r"}, True), "trace": ({"id": "c"}, True), "blob": ({"sha256": "0" * 64}, True),
     "check": ({}, False), "prunable": ({"before_us": 1}, False), "prune": ({"before_us": 1}, False),

@@ -375,5 +375,53 @@ def a_trace_waits_for_its_run_and_for_the_link(box: Box) -> None:
     weave.check()
 
 
+# -- sampling and budgets
+
+def rules(**lines: str) -> dict[str, str]:
+    return {f"sampling__{op}": words for op, words in lines.items()}
+
+
+@test
+def what_sampling_leaves_out_stays_is_counted_and_can_be_sent(box: Box) -> None:
+    weave, daemon, c, ctl = traced(box, **rules(few="roots=1000000 low=0.1 high=0.9", other="step=2"))
+    plain = [Call(c, "few").complete({"score": 0.5}) for _ in range(20)]
+    failed = Call(c, "few").complete(exception="{}")
+    low = Call(c, "few").complete({"score": 0.1})
+    high = Call(c, "few").complete([0.5, 0.95])
+    nested = Call(c, "few").start()
+    Call(c, "inner", nested).complete(0.99)
+    nested.end(0.5)
+    other = [Call(c, "other", step=step).complete(1) for step in (1, 1, 1, 2)]
+    free = Call(c, "free").complete(1)
+    c.flush()
+    calls = weave.await_calls(9)
+    nothing_waits(ctl)
+    calls = weave.calls()
+    kept = {x.id for x in (failed, low, high, nested, free)}
+    assert kept <= set(calls) and not {x.id for x in plain} & set(calls), len(calls)
+    assert len([x for x in other if x.id in calls]) == 3 and other[3].id in calls
+    assert ctl.sink("weave")["held"] == 21 and ctl.sink("weave")["day_bytes"] > 0
+    assert "21 left out" in ctl("status")
+    daemon.kill9()
+    daemon.start()
+    assert "21" in ctl("traces", "--op", "few", "--all", "--send", "r")
+    weave.await_calls(9 + 20)
+    assert "1" in ctl("traces", "--send", "r")
+    weave.await_calls(9 + 21)
+    nothing_waits(ctl)
+    assert ctl.sink("weave")["held"] == 0
+    weave.check()
+
+
+@test
+def a_budget_of_bytes_is_a_wall(box: Box) -> None:
+    weave, _, c, ctl = traced(box, **rules(**{"*": "day=64K"}))
+    for _ in range(20):
+        Call(c, "one", inputs={"x": "y" * 10_000}).complete(exception="{}")
+    c.flush()
+    nothing_waits(ctl)
+    assert 3 <= len(weave.calls()) <= 6 and ctl.sink("weave")["held"] == 20 - len(weave.calls())
+
+
 if __name__ == "__main__":
     main()

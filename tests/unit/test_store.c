@@ -804,19 +804,19 @@ START_TEST(a_store_of_version_1_is_brought_up_to_date)
 	commit_logs(&b, 1);
 	commit_output(&b, 3, "never sent by that version");
 	storebox_stop(&b);
-	exec_sql(
-		&b,
-		"DROP TABLE trace_run; DROP TABLE call; DROP TABLE trace; DROP TABLE trace_item; "
-		"DROP TABLE trace_line; DROP TABLE op; DROP TABLE step_mark; DROP TABLE trace_day; "
-		"DROP TABLE artifact; DROP TABLE artifact_file; DROP TABLE collection; "
-		"DROP TABLE sent_file; ALTER TABLE upload DROP COLUMN state; ALTER TABLE upload "
-		"DROP COLUMN nth; ALTER TABLE upload DROP COLUMN dead; "
-		"DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
-		"DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink "
-		"DROP "
-		"COLUMN bytes_per_s; "
-		"ALTER TABLE run DROP COLUMN refused; UPDATE run SET state = 4; PRAGMA "
-		"user_version = 1");
+	exec_sql(&b,
+		 "DROP TABLE trace_run; DROP TABLE call; DROP TABLE trace; DROP TABLE trace_item; "
+		 "DROP TABLE trace_line; DROP TABLE op; DROP TABLE step_mark; DROP TABLE "
+		 "trace_day; DROP TABLE trace_kept; "
+		 "DROP TABLE artifact; DROP TABLE artifact_file; DROP TABLE collection; "
+		 "DROP TABLE sent_file; ALTER TABLE upload DROP COLUMN state; ALTER TABLE upload "
+		 "DROP COLUMN nth; ALTER TABLE upload DROP COLUMN dead; "
+		 "DROP INDEX run_name; DROP TABLE waypoint; DROP TABLE side; DROP TABLE side_line; "
+		 "DROP TABLE token; ALTER TABLE sink DROP COLUMN requests_per_s; ALTER TABLE sink "
+		 "DROP "
+		 "COLUMN bytes_per_s; "
+		 "ALTER TABLE run DROP COLUMN refused; UPDATE run SET state = 4; PRAGMA "
+		 "user_version = 1");
 	ck_assert_int_eq(reader_open(&r, b.dir), -EPROTO);
 	ck_assert_int_eq(storebox_start(&b, error), 0);
 	ck_assert_int_eq(reader_open(&r, b.dir), 0);

@@ -74,6 +74,19 @@ static size_t add_circles(struct forest *f, size_t ordered)
 	return ordered;
 }
 
+static void find_parents(struct forest *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		struct forest_node *n = &f->nodes[i];
+
+		n->parent = n->row.parent[0] == '\0' ? SIZE_MAX : find(f, n->row.parent);
+		if (n->parent == i)
+			n->parent = SIZE_MAX;
+		if (n->parent != SIZE_MAX)
+			f->nodes[n->parent].pending++;
+	}
+}
+
 int forest_order(struct forest *f)
 {
 	size_t tail = 0;
@@ -84,15 +97,7 @@ int forest_order(struct forest *f)
 	if (f->order == NULL)
 		return -ENOMEM;
 	qsort(f->nodes, f->count, sizeof(*f->nodes), by_id);
-	for (size_t i = 0; i < f->count; i++) {
-		struct forest_node *n = &f->nodes[i];
-
-		n->parent = n->row.parent[0] == '\0' ? SIZE_MAX : find(f, n->row.parent);
-		if (n->parent == i)
-			n->parent = SIZE_MAX;
-		if (n->parent != SIZE_MAX)
-			f->nodes[n->parent].pending++;
-	}
+	find_parents(f);
 	for (size_t i = 0; i < f->count; i++) {
 		if (f->nodes[i].pending == 0)
 			f->order[tail++] = i;

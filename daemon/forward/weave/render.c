@@ -22,6 +22,23 @@ struct level {
 
 /* --- secrets --- */
 
+/* The name in lower case, without _ and -. False: it is longer than any that is meant. */
+static bool normalise(struct span key, char ret[SECRET_NAME_MAX + 1], size_t *ret_len)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < key.len; i++) {
+		if (key.at[i] == '_' || key.at[i] == '-')
+			continue;
+		if (len == SECRET_NAME_MAX)
+			return false;
+		ret[len++] = (char)tolower(key.at[i]);
+	}
+	ret[len] = '\0';
+	*ret_len = len;
+	return true;
+}
+
 bool render_is_secret(struct span key)
 {
 	static const char *const whole[] = {"authorization", "proxyauthorization",
@@ -31,27 +48,19 @@ bool render_is_secret(struct span key)
 					   "clientsecret", "privatekey",      "refreshtoken",
 					   "secretkey",    "secretaccesskey", "sessiontoken"};
 	char name[SECRET_NAME_MAX + 1];
-	size_t len = 0;
+	bool is_one = false;
+	size_t len;
 
-	for (size_t i = 0; i < key.len; i++) {
-		if (key.at[i] == '_' || key.at[i] == '-')
-			continue;
-		if (len == SECRET_NAME_MAX)
-			return false;
-		name[len++] = (char)tolower(key.at[i]);
-	}
-	name[len] = '\0';
-	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
-		if (strcmp(name, whole[i]) == 0)
-			return true;
-	}
+	if (!normalise(key, name, &len))
+		return false;
+	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
+		is_one |= strcmp(name, whole[i]) == 0;
 	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
 		size_t end = strlen(ends[i]);
 
-		if (len >= end && strcmp(name + len - end, ends[i]) == 0)
-			return true;
+		is_one |= len >= end && strcmp(name + len - end, ends[i]) == 0;
 	}
-	return false;
+	return is_one;
 }
 
 /* --- texts and bytes --- */

@@ -100,7 +100,7 @@ void weave_add_dead(struct weave_run *r, int status, const char *what, const cha
 
 static int load(struct weave_run *r)
 {
-	struct stream_info stream;
+	struct stream_info stream = {0};
 	struct buf state;
 	int e;
 
@@ -338,5 +338,6 @@ struct weave_run *weave_run_free(struct weave_run *r)
 		return NULL;
 	r->changes = changes_free(r->changes);
 	buf_done(&r->hello);
+	r->kept = mem_free(r->kept);
 	return mem_free(r);
 }

@@ -5,16 +5,18 @@
 
 #include "daemon/flow/change.h"
 #include "daemon/flow/reader.h"
+#include "daemon/flow/sample_rules.h"
 #include "daemon/forward/sinks.h"
 
 /* What they need of the sender; one for all of them. */
 struct weave_host {
 	struct reader *reader;
-	struct mailbox *store;   /* changes go there ... */
-	struct mailbox *replies; /* ... and come back here */
-	const char *base_url;    /* of the trace server */
-	bool is_old;             /* it does not know the routes of today */
-	uint64_t served;         /* requests so far */
+	struct mailbox *store;            /* changes go there ... */
+	struct mailbox *replies;          /* ... and come back here */
+	const char *base_url;             /* of the trace server */
+	const struct sample_rules *rules; /* which traces are left out */
+	bool is_old;                      /* it does not know the routes of today */
+	uint64_t served;                  /* requests so far */
 };
 
 struct weave_run;

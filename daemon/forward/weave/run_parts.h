@@ -40,6 +40,12 @@ struct weave_op {
 	char digest[REF_DIGEST_MAX];
 };
 
+/* A trace of an op that the plan under way sends. */
+struct weave_kept {
+	char op[REF_NAME_MAX + 1];
+	int64_t step;
+};
+
 struct weave_run {
 	struct weave_host *host;
 	struct user *user; /* his sink is ours */
@@ -73,6 +79,10 @@ struct weave_run {
 	size_t planned_calls;
 	size_t planned_bytes;
 	size_t target;
+	size_t held; /* traces that it leaves out */
+	struct weave_kept *kept;
+	size_t kept_count;
+	size_t kept_cap;
 	/* under way */
 	struct changes *changes;
 	struct weave_request request;
@@ -101,6 +111,12 @@ int weave_op_of(struct span start, struct weave_op *ret);
 /* Plans what is due. 1: something is committed; 0: nothing is due, *ret_due_us says when; -errno. */
 int weave_plan(struct weave_run *r, int64_t now_us, int64_t *ret_due_us);
 int64_t weave_step_at(struct weave_run *r, int64_t time_us);
+
+/* --- run_sample.c --- */
+/* Is the trace sent? 1; 0: it is left out, and the change is added; -errno. */
+int weave_sample(struct weave_run *r, const struct trace_row *row, const struct forest *f,
+		 int64_t now_us);
+int64_t weave_day_of(int64_t time_us); /* since 1970, UTC */
 
 /* --- run_item.c --- */
 int weave_plan_items(struct weave_run *r); /* 0, -errno */

@@ -432,14 +432,18 @@ static int plan_loaded(struct tracing *t)
 static int plan_trace(struct weave_run *r, const struct trace_row *row, int64_t now_us)
 {
 	struct tracing t = {.r = r, .row = row, .now_us = now_us, .top = SIZE_MAX};
+	bool may_sample = row->open == 0 && !row->is_long;
 	int e = load_forest(&t);
 
 	if (e == 0 && r->planned_calls > 0 &&
 	    (r->planned_calls + t.forest.count > WEAVE_BODY_CALLS_MAX ||
 	     bytes_of(&t.forest) > r->target - r->planned_bytes))
 		e = 1;
-	if (e == 0)
-		e = plan_loaded(&t);
+	if (e == 0) {
+		int sends = may_sample ? weave_sample(r, row, &t.forest, now_us) : 1;
+
+		e = sends > 0 ? plan_loaded(&t) : sends;
+	}
 	tracing_done(&t);
 	return e;
 }
@@ -503,6 +507,7 @@ int weave_plan(struct weave_run *r, int64_t now_us, int64_t *ret_due_us)
 		return 1;
 	r->planned_calls = 0;
 	r->planned_bytes = 0;
+	r->held = r->kept_count = 0;
 	r->target = target < WEAVE_BODY_BYTES_MAX ? target : WEAVE_BODY_BYTES_MAX;
 	e = reader_stray_ends(r->host->reader, r->id, now_us - STRAY_END_US, on_stray, &strays);
 	if (e == 0)

@@ -17,6 +17,7 @@ enum {
 	ANSWER_KEPT = 4096,
 	KEY_DOUBTS_MAX = 6,
 	TEXT_LEAST = 1 << 10,
+	DAY_NOTICE_BYTES = 1000000000,
 };
 
 /* --- requests --- */
@@ -186,6 +187,24 @@ static void refuse(struct weave_run *r, const struct http_answer *a, int64_t at)
 		weave_commit(r);
 }
 
+/* W&B's plans count bytes: who has set no budget hears once a day that it is getting much. */
+static void mind_the_day(struct weave_run *r, int64_t bytes)
+{
+	int64_t day = weave_day_of((int64_t)clock_wall_us());
+	int64_t before = 0;
+
+	for (size_t i = 0; i < r->host->rules->count; i++) {
+		if (r->host->rules->items[i].rule.per_day > 0)
+			return;
+	}
+	if (reader_trace_bytes(r->host->reader, 0, -1, day, day, &before) == 0 &&
+	    before < DAY_NOTICE_BYTES && before + bytes >= DAY_NOTICE_BYTES)
+		log_warn("weave",
+			 "run=%s traces of 1 GB went to W&B today; day= in [sampling] of wbxd.conf "
+			 "sets a limit",
+			 r->info.name);
+}
+
 static void confirm(struct weave_run *r, const struct http_answer *a, uint64_t now_ms)
 {
 	const struct change done = {
@@ -204,6 +223,7 @@ static void confirm(struct weave_run *r, const struct http_answer *a, uint64_t n
 	uint64_t spacing_ms = sink_spacing_ms(r->user->sink, a);
 
 	fault_point("weave.answered");
+	mind_the_day(r, done.bytes);
 	r->attempt = 0;
 	r->doubts = 0;
 	r->parts_max = 0;
