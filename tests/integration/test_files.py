@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from typing import Any
 
 from daemon import Daemon, started
-from tap import Box, main, test, until
+from tap import Box, Skip, main, test
 from trainer import trainer
 
 
@@ -22,6 +23,8 @@ def git(folder: Any, *words: str) -> None:
 
 
 def repository(box: Box) -> Any:
+    if shutil.which("git") is None:
+        raise Skip("there is no git")
     folder = box.dir / "repo"
     folder.mkdir()
     git(folder, "init", "-q")
