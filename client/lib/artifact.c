@@ -322,10 +322,21 @@ static int refer_to(struct artifact_entry *e, const char *local_path, const stru
 	return e->ref == NULL || e->digest == NULL ? -ENOMEM : 0;
 }
 
+static int64_t copy_max(void)
+{
+	return limit_of("WBX_ARTIFACT_COPY_MAX", (int64_t)1 << 30);
+}
+
+void artifact_expect(struct wbx_artifact *a, int64_t bytes)
+{
+	if (bytes > copy_max() - a->copied)
+		a->copied = copy_max() + 1;
+}
+
 static int take_file(struct wbx_artifact *a, struct artifact_entry *e, int fd,
 		     const struct stat *st, const char *local_path)
 {
-	int64_t copy_max = limit_of("WBX_ARTIFACT_COPY_MAX", (int64_t)1 << 30);
+	int64_t most = copy_max();
 	bool may_copy;
 	int r;
 
@@ -334,7 +345,7 @@ static int take_file(struct wbx_artifact *a, struct artifact_entry *e, int fd,
 		return refer_to(e, local_path, st);
 	if (e->size <= READ_AT_ONCE)
 		return read_file(e, fd);
-	may_copy = a->copied <= copy_max && e->size <= copy_max - a->copied;
+	may_copy = a->copied <= most && e->size <= most - a->copied;
 	r = copy_file(a, e, fd, !may_copy);
 	if (r == 0 && may_copy)
 		a->copied += e->size;

@@ -46,6 +46,8 @@ struct artifact_head {
 
 /* --- artifact.c --- */
 int artifact_add(struct wbx_artifact *a, const char *path, struct artifact_entry **ret);
+/* So many bytes of files will come, at least: when they are too many to be copied, none of the large ones is. */
+void artifact_expect(struct wbx_artifact *a, int64_t bytes);
 /* The directory for copies, made when there is none. 0, -errno. */
 int artifact_stage(struct wbx_artifact *a);
 /* The user's directory for all of them. 0, -ENAMETOOLONG, -ENOENT: there is none. */

@@ -73,6 +73,16 @@ static PyObject *add_file(PyObject *o, PyObject *args)
 	Py_END_ALLOW_THREADS return status(r);
 }
 
+static PyObject *expect(PyObject *o, PyObject *args)
+{
+	long long bytes;
+
+	if (!PyArg_ParseTuple(args, "L", &bytes))
+		return NULL;
+	artifact_expect(inner(o), bytes);
+	Py_RETURN_NONE;
+}
+
 static PyObject *add_reference(PyObject *o, PyObject *args)
 {
 	const char *path;
@@ -203,6 +213,7 @@ static PyObject *log_artifact(PyObject *o, PyObject *args)
 
 static PyMethodDef methods[] = {
 	{"add_bytes", add_bytes, METH_VARARGS, "add_bytes(path, bytes)"},
+	{"expect", expect, METH_VARARGS, "expect(bytes): of files that will come"},
 	{"add_file", add_file, METH_VARARGS, "add_file(path, local_path)"},
 	{"add_table", add_table, METH_VARARGS, "add_table(path, table)"},
 	{"add_reference", add_reference, METH_VARARGS, "add_reference(path, uri, digest, size)"},

@@ -129,7 +129,8 @@ class Artifact:
         if not os.path.isdir(root):
             raise ValueError(f"Path is not a directory: {root!r}")
         found = [os.path.join(folder, file) for folder, _, files in os.walk(root, followlinks=True) for file in files]
-        for local in sorted(found, key=os.path.getsize):  # small ones are copied, whatever the whole is
+        self._native.expect(sum(map(os.path.getsize, found)))  # a directory that is too big is linked, but for its small files
+        for local in found:
             self.add_file(local, os.path.join(name or "", os.path.relpath(local, root)), overwrite=merge)
 
     @contextlib.contextmanager
