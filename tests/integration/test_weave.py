@@ -276,6 +276,8 @@ def feedback_objects_costs_and_sources_go_with_the_calls(box: Box) -> None:
     one = Call(c, "judge", source=source, source_sha256=sha).complete(0.5)
     two = Call(c, "judge", source_sha256=sha).complete(0.6)
     c.send("feedback", run="r", t=now_us(), id=uuid7(), call_id=one.id, type="wandb.runnable.judge", payload={"output": {"score": 0.5}})
+    c.send("feedback", run="r", t=now_us(), id=uuid7(), call_id=two.id, type="wandb.runnable.judge", payload={"output": 1}, op="judge",
+           scorer_call_id=one.id)
     c.send("feedback", run="r", t=now_us(), id=uuid7(), call_id=two.id, type="wandb.note.1", payload={"note": "odd"})
     c.send("object", run="r", t=now_us(), name="prompt", type="StringPrompt", data={"content": "Judge {x}"})
     c.send("object", run="r", t=now_us(), name="rollouts", type="Dataset", data={"rows": [{"a": 1}, {"a": "\u00e4"}]})
@@ -284,7 +286,7 @@ def feedback_objects_costs_and_sources_go_with_the_calls(box: Box) -> None:
     weave.await_calls(2)
     nothing_waits(ctl)
     state = weave.ask("/__state")
-    assert sorted(f["feedback_type"] for f in state["feedback"]) == ["wandb.note.1", "wandb.runnable.judge"]
+    assert sorted(f["feedback_type"] for f in state["feedback"]) == ["wandb.note.1", "wandb.runnable.judge", "wandb.runnable.judge"]
     assert source in state["files"].values()
     names = sorted(o["object_id"] for o in state["objects"])
     assert names == ["judge", "prompt", "rollouts"], names

@@ -162,6 +162,8 @@ class World:
         for index, f in enumerate(items):
             if f["feedback_type"].startswith("wandb.runnable.") and "runnable_ref" not in f:
                 raise Refused(400, {"reason": "runnable_ref is required"})
+            if "/op/" in f.get("runnable_ref", "") and "call_ref" not in f:
+                raise Refused(400, {"reason": "call_ref is required for runnable feedback on ops"})
             if f["feedback_type"] == "wandb.note.1" and not 1 <= len(f["payload"]["note"]) <= 1024:
                 raise bad_item(index, "payload", "a note has 1 to 1024 characters")
         for f in items:

@@ -87,7 +87,8 @@ static int put_scorer(struct item *i, struct span type)
 	ref_op_name(op, name);
 	e = ref_op_digest((struct span){.at = NULL}, digest);
 	(void)snprintf(id, sizeof(id), "%s:%s", name, digest); /* fits */
-	pair_ref(i, "runnable_ref", "op", span_of_text(id));
+	/* of an op it wants the call, too */
+	pair_ref(i, "runnable_ref", call.len > 0 ? "op" : "object", span_of_text(id));
 	return e;
 }
 
