@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import concurrent.futures
 import contextlib
 import contextvars
-import datetime
 import hashlib
 import functools
 import inspect
@@ -21,9 +19,12 @@ import textwrap
 import threading
 import time
 import traceback
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 from . import _native, _run, _trace_values  # noqa: F401: the last sets what describes arguments
+from ._trace_call import Call, Feedback, NoCall, _clean
+from ._trace_context import (_OFF, NoCurrentCallError, Thread, ThreadContext, ThreadPoolExecutor, _current, _thread_id, attributes, call_attributes,
+                             get_current_call, require_current_call, thread, tracing_disabled)
 
 FRAMES_MAX = 50  # of an exception
 ITEMS_MAX = 10_000  # of a generator, that are recorded
@@ -32,130 +33,7 @@ TELL_AFTER_S = 1.0  # the start of a call that takes longer gets a record of its
 
 _IS_OTHER_RANK = os.environ.get("RANK", "0") != "0"
 
-_current: contextvars.ContextVar[Any] = contextvars.ContextVar("wbx_call", default=None)  # a Call, or _OFF below a root that is left out
-call_attributes: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("wbx_call_attributes", default={})  # noqa: B039: nobody changes it
-_thread_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("wbx_thread_id", default=None)
-_OFF: Any = object()
-
 _clock = time.time_ns
-
-
-class Call(_native.Call):
-    """A traced call, under way or ended: id, trace_id, parent_id, op_name, inputs as they were recorded, summary (to be added to),
-    feedback."""
-
-    _summary: dict[str, Any] | None = None
-    _display: str | None = None
-    _op: Any = None
-    _ended: int = 0
-    output: Any = None  # of Op.call() only
-    exception: str | None = None
-    attributes: dict[str, Any] | None = None
-    wb_run_step: int | None = None
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        return self.recorded()
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """May be added to while the call is under way; ``usage`` is what the model used."""
-        if self._summary is None:
-            self._summary = {}
-        return self._summary
-
-    @summary.setter
-    def summary(self, value: dict[str, Any] | None) -> None:
-        self._summary = value
-
-    @property
-    def started_at(self) -> datetime.datetime:
-        return datetime.datetime.fromtimestamp(self._started_us / 1e6, datetime.timezone.utc)
-
-    @property
-    def ended_at(self) -> datetime.datetime | None:
-        return datetime.datetime.fromtimestamp(self._ended / 1e6, datetime.timezone.utc) if self._ended else None
-
-    @property
-    def func_name(self) -> str:
-        return self.op_name
-
-    @property
-    def display_name(self) -> str | None:
-        return self._display
-
-    @display_name.setter
-    def display_name(self, name: str | None) -> None:
-        self.set_display_name(name)
-
-    def set_display_name(self, name: str | None) -> None:
-        """How it is shown; counts until the call ends."""
-        self._display = None if name is None else _clean(name)
-
-    def remove_display_name(self) -> None:
-        self._display = None
-
-    @property
-    def feedback(self) -> "Feedback":
-        return Feedback(self)
-
-    def set_score(self, name: str, value: Any, reason: str | None = None, scorer: "Call | None" = None) -> str:
-        """A score of this call, shown in a column of its name; the feedback's id."""
-        output = value if reason is None else {"score": value, "reason": reason}
-        return self.feedback._add(f"wandb.runnable.{name}", {"output": output}, op=name, scorer=scorer)
-
-    async def apply_scorer(self, scorer: Any, additional_scorer_kwargs: dict[str, Any] | None = None) -> Any:
-        """Calls the scorer with this call's output and inputs, as far as it has parameters for them, and keeps what it says as a score."""
-        function = scorer.score if hasattr(scorer, "score") else scorer
-        wanted = set(inspect.signature(function).parameters)
-        given = {"output": self.output, "inputs": self.inputs} | self.inputs | (additional_scorer_kwargs or {})
-        result = function(**{k: v for k, v in given.items() if k in wanted})
-        if inspect.isawaitable(result):
-            result = await result
-        self.set_score(getattr(scorer, "name", None) or getattr(scorer, "__name__", None) or type(scorer).__name__, result)
-        return result
-
-    @property
-    def ui_url(self) -> str:
-        """Where it is in the browser, as far as W&B has answered for its run; "" before."""
-        return _ui_url(self)
-
-    @property
-    def project_id(self) -> str:
-        info = self._native_run.info()
-        return f"{info['entity']}/{info['project']}" if info["project"] else ""
-
-    def __repr__(self) -> str:
-        return f"<wbx.Call {self.op_name} {self.id}>"
-
-
-def _ui_url(call: Call) -> str:
-    url = call._native_run.info()["url"]
-    base, found, _ = url.partition("/runs/")
-    return f"{base}/r/call/{call.id}" if found else ""
-
-
-class Feedback:
-    """What somebody thinks of a call."""
-
-    def __init__(self, call: Call):
-        self._call = call
-
-    def _add(self, kind: str, payload: dict[str, Any], op: str | None = None, scorer: Call | None = None) -> str:
-        result, feedback_id = _native.feedback(self._call._native_run, self._call.id, _clean(kind), payload, op and _clean(op), scorer and scorer.id)
-        _run._look(result, "feedback")
-        return feedback_id
-
-    def add(self, feedback_type: str, payload: dict[str, Any] | None = None, creator: str | None = None, annotation_ref: str | None = None,
-            **more: Any) -> str:
-        """Feedback of a type of your own; names that begin with wandb. are W&B's."""
-        return self._add(feedback_type, dict(payload or {}, **more))
-
-    def add_reaction(self, emoji: str, creator: str | None = None) -> str:
-        return self._add("wandb.reaction.1", {"emoji": emoji})
-
-    def add_note(self, note: str, creator: str | None = None) -> str:
-        return self._add("wandb.note.1", {"note": note[:1024]})
 
 
 # -- where calls go ------------------------------------------------------------------------------------------------
@@ -221,12 +99,6 @@ def _start_teller() -> None:
 
 
 # -- beginning -----------------------------------------------------------------------------------------------------
-
-def _clean(text: Any) -> str:
-    """As C takes it."""
-    text = str(text)
-    return text if text.isascii() and "\0" not in text else text.replace("\0", "").encode("utf-8", "replace").decode()
-
 
 def step_of(parent: Any, attributes: dict[str, Any], inputs: dict[str, Any]) -> int:
     """The training's step, where the caller knows it: what attributes() says, what the call above has, what TRL hands to reward
@@ -377,10 +249,6 @@ def _end_somehow(call: Call) -> None:
 
 
 # -- ops -----------------------------------------------------------------------------------------------------------
-
-def _has_self(function: Callable) -> bool:
-    return next(iter(inspect.signature(function).parameters), None) in ("self", "cls")
-
 
 class Op:
     """What is known of a traced function. Attributes of the function that op() makes lead here."""
@@ -659,20 +527,6 @@ def _call_plain(op: Op, function: Callable) -> Callable:
     return async_call_of if inspect.iscoroutinefunction(function) else call_of
 
 
-class NoCall:
-    """What Op.call() gives when nothing was traced."""
-
-    id = trace_id = parent_id = exception = display_name = thread_id = turn_id = None
-    output: Any = None
-
-    def __init__(self) -> None:
-        self.summary: dict[str, Any] = {}
-        self.inputs: dict[str, Any] = {}
-
-    def set_display_name(self, name: str | None) -> None:
-        """Nothing to name."""
-
-
 def make_op(function: Any, name: str | None = None, **options: Any) -> Any:
     """The traced function."""
     if isinstance(function, (staticmethod, classmethod)):
@@ -726,95 +580,6 @@ def op(func: Any = None, *, name: str | None = None, call_display_name: str | Ca
 
 def is_op(function: Any) -> bool:
     return isinstance(getattr(function, "op", None), Op)
-
-
-# -- the context ---------------------------------------------------------------------------------------------------
-
-def get_current_call() -> Call | None:
-    """The call that is under way here, or None."""
-    call = _current.get()
-    return None if call is _OFF else call
-
-
-class NoCurrentCallError(Exception):
-    """There is no call here."""
-
-
-def require_current_call() -> Call:
-    if (call := get_current_call()) is None:
-        raise NoCurrentCallError("no traced call is under way here")
-    return call
-
-
-@contextlib.contextmanager
-def attributes(values: dict[str, Any] | None = None, /, **more: Any) -> Iterator[None]:
-    """Calls that begin inside have these attributes, in all that they call. ``step`` is the training's; ``group_id`` and ``rollout_id`` are
-    found again in W&B."""
-    token = call_attributes.set({**call_attributes.get(), **(values or {}), **more})
-    try:
-        yield
-    finally:
-        call_attributes.reset(token)
-
-
-class ThreadContext:
-    """A conversation: its id, and the turn that is under way."""
-
-    def __init__(self, thread_id: str | None):
-        self.thread_id = thread_id
-
-    @property
-    def turn_id(self) -> str | None:
-        call = get_current_call()
-        return call.turn_id if call is not None else None
-
-
-_NEW: Any = object()
-
-
-@contextlib.contextmanager
-def thread(thread_id: Any = _NEW) -> Iterator[ThreadContext]:
-    """Calls that begin inside are turns of one conversation. Without an id a new one is made; with None they are of none."""
-    import uuid
-
-    text = str(uuid.uuid4()) if thread_id is _NEW else None if thread_id is None else _clean(thread_id)
-    token = _thread_id.set(text)
-    try:
-        yield ThreadContext(text)
-    finally:
-        _thread_id.reset(token)
-
-
-def _run_in(context: contextvars.Context, function: Callable, *args: Any, **kwargs: Any) -> Any:
-    return context.run(function, *args, **kwargs)
-
-
-class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
-    """The standard one, whose calls nest in the call that submits them."""
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Any:
-        return super().submit(_run_in, contextvars.copy_context(), fn, *args, **kwargs)
-
-
-class Thread(threading.Thread):
-    """The standard one, whose calls nest in the call that makes it."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._wbx_context = contextvars.copy_context()
-
-    def run(self) -> None:
-        self._wbx_context.run(super().run)
-
-
-@contextlib.contextmanager
-def tracing_disabled() -> Iterator[None]:
-    """Nothing is traced inside."""
-    token = _current.set(_OFF)
-    try:
-        yield
-    finally:
-        _current.reset(token)
 
 
 def tell_open_calls() -> None:
