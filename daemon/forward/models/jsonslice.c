@@ -140,7 +140,7 @@ int jsonslice_find(struct span object, const char *key, struct span *ret_value)
 
 bool jsonslice_text(struct span object, const char *key, char ret[JSONSLICE_TEXT_MAX])
 {
-	struct span value;
+	struct span value = {0};
 
 	if (jsonslice_find(object, key, &value) < 0 || value.len >= JSONSLICE_TEXT_MAX)
 		return false;

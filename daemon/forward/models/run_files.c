@@ -287,13 +287,14 @@ static void refuse(struct run_file *f, int status, const char *reason)
 /* W&B refuses what was asked for: one of the files, when there are several. */
 static void asking_is_refused(struct run_files *files, const struct http_answer *a, unsigned asked)
 {
+	struct run_file *f = asked == 1 ? asked_for(files, 0) : NULL;
 	char reason[WIRE_REASON_MAX];
 
 	files->ask_max = asked > 1 ? asked / 2 : 0;
-	if (asked != 1)
+	if (f == NULL)
 		return;
 	wire_reason(a->body, reason);
-	refuse(asked_for(files, 0), a->status, reason);
+	refuse(f, a->status, reason);
 }
 
 static void ask_later(struct models_run *r, const struct http_answer *a, uint64_t wait_ms,
