@@ -141,7 +141,7 @@ static int read_figures(const struct sums *s, const struct shown_sink *sink,
 	int64_t day = (int64_t)(clock_wall_us() / 86400000000);
 	time_t now = (time_t)(clock_wall_us() / 1000000);
 	int64_t uid = sink->uid != SINK_SITE ? sink->uid : s->q->is_admin ? -1 : (int64_t)s->q->uid;
-	struct tm tm;
+	struct tm tm = {.tm_mday = 1};
 	int r;
 
 	*ret = (struct trace_figures){.held = 0};

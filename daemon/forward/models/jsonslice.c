@@ -142,7 +142,8 @@ bool jsonslice_text(struct span object, const char *key, char ret[JSONSLICE_TEXT
 {
 	struct span value = {0};
 
-	if (jsonslice_find(object, key, &value) < 0 || value.len >= JSONSLICE_TEXT_MAX)
+	if (jsonslice_find(object, key, &value) < 0 || value.at == NULL ||
+	    value.len >= JSONSLICE_TEXT_MAX)
 		return false;
 	memcpy(ret, value.at, value.len);
 	ret[value.len] = '\0';

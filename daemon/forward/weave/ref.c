@@ -12,7 +12,9 @@ static void digest_text(const uint8_t sha256[DIGEST_BYTES], char ret[REF_DIGEST_
 
 	(void)EVP_EncodeBlock(text, sha256, DIGEST_BYTES); /* 44 characters, the last is '=' */
 	for (size_t i = 0; i < REF_DIGEST_MAX - 1; i++)
-		ret[i] = (char)(text[i] == '+' ? 'X' : text[i] == '/' ? 'Y' : text[i]);
+		ret[i] = (char)text[i];
+	for (char *c = ret; c < ret + REF_DIGEST_MAX - 1; c++)
+		*c = *c == '+' ? 'X' : *c == '/' ? 'Y' : *c;
 	ret[REF_DIGEST_MAX - 1] = '\0';
 }
 
@@ -68,7 +70,9 @@ void ref_op_name(struct span name, char ret[REF_NAME_MAX + 1])
 		bool is_fine = name.at[i] < 0x80 &&
 			       (isalnum(name.at[i]) || strchr("_.-", name.at[i]) != NULL);
 
-		ret[i] = (char)(is_fine && name.at[i] != '\0' ? name.at[i] : '-');
+		ret[i] = '-';
+		if (is_fine && name.at[i] != '\0')
+			ret[i] = (char)name.at[i];
 	}
 	ret[len] = '\0';
 	if (len == 0)

@@ -39,28 +39,40 @@ static bool normalise(struct span key, char ret[SECRET_NAME_MAX + 1], size_t *re
 	return true;
 }
 
-bool render_is_secret(struct span key)
+static bool is_whole_secret(const char *name)
 {
-	static const char *const whole[] = {"authorization", "proxyauthorization",
+	static const char *const names[] = {"authorization", "proxyauthorization",
 					    "authtoken",     "password",
 					    "passwd",        "xapikey"};
+	bool is_one = false;
+
+	for (size_t i = 0; i < array_len(names); i++)
+		is_one |= strcmp(name, names[i]) == 0;
+	return is_one;
+}
+
+static bool ends_as_a_secret(const char *name, size_t len)
+{
 	static const char *const ends[] = {"apikey",       "apitoken",        "accesstoken",
 					   "clientsecret", "privatekey",      "refreshtoken",
 					   "secretkey",    "secretaccesskey", "sessiontoken"};
-	char name[SECRET_NAME_MAX + 1];
 	bool is_one = false;
-	size_t len;
 
-	if (!normalise(key, name, &len))
-		return false;
-	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
-		is_one |= strcmp(name, whole[i]) == 0;
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+	for (size_t i = 0; i < array_len(ends); i++) {
 		size_t end = strlen(ends[i]);
 
 		is_one |= len >= end && strcmp(name + len - end, ends[i]) == 0;
 	}
 	return is_one;
+}
+
+bool render_is_secret(struct span key)
+{
+	char name[SECRET_NAME_MAX + 1];
+	size_t len;
+
+	return normalise(key, name, &len) &&
+	       (is_whole_secret(name) || ends_as_a_secret(name, len));
 }
 
 /* --- texts and bytes --- */
