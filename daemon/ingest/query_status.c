@@ -220,7 +220,7 @@ static int pack_sinks(struct pack *p, const struct sums *sums)
 	pack_array(p, sums->count);
 	for (size_t i = 0; i < sums->count; i++) {
 		struct sink_info stored = {0};
-		struct trace_figures figures;
+		struct trace_figures figures = {0};
 		int r = read_stored(sums->reader, &sums->sinks[i], &stored);
 
 		if (r == 0)

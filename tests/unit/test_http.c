@@ -297,8 +297,9 @@ START_TEST(a_date_to_come_is_waited_for)
 	server_start(&s, ANSWERS, span_of_text(answer));
 	ask(&g, &settings, s.url, 10);
 	server_stop(&s);
-	ck_assert_int_gt(g.answer.retry_after_ms, 1800 * 1000); /* however slow this machine is */
-	ck_assert_int_le(g.answer.retry_after_ms, 3600 * 1000);
+	ck_assert_int_gt(g.answer.retry_after_ms,
+			 1800 * INT64_C(1000)); /* however slow this machine is */
+	ck_assert_int_le(g.answer.retry_after_ms, 3600 * INT64_C(1000));
 	buf_done(&g.body);
 }
 END_TEST

@@ -1,10 +1,8 @@
-/* See run_files.h. */
-#include "daemon/forward/models/run_files.h"
+/* See run_files.h: which files, sending them, marking them. */
+#include "daemon/forward/models/run_files_parts.h"
 
 #include "daemon/base/fault.h"
 #include "daemon/base/log.h"
-#include "daemon/forward/models/run_parts.h"
-#include "daemon/forward/models/wire_files.h"
 #include "daemon/forward/upload.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
@@ -15,58 +13,13 @@
 #include <string.h>
 
 enum {
-	FILES_AT_ONCE = 8,         /* of a run */
 	FILL_BYTES = 4 << 20,      /* more than so much is not asked for at once */
 	BEHIND_US = 900 * 1000000, /* older than that: the newest go first ... */
 	BEHIND_OLDEST = 4,         /* ... but for one in so many */
-	URL_MAX = 16 << 10,
-	BODY_MAX = 1 << 20,
-	STORE_RETRY_MS = 1000,
-	STEPS_BACK = 3, /* failures after which a person is told */
+	STEPS_BACK = 3,            /* failures after which a person is told */
 };
 
-enum file_state {
-	FILE_NONE,
-	FILE_WANTED,
-	FILE_READY,
-	FILE_SENDING,
-	FILE_SENT,
-	FILE_REFUSED,
-	FILE_MARKED /* the store is being told */
-};
-
-struct run_file {
-	struct models_run *run;
-	enum file_state state;
-	int64_t id;
-	int64_t step;
-	int64_t size;
-	enum upload_kind kind;
-	bool has_blob;
-	bool is_asked_for; /* in the request under way */
-	bool is_refused;   /* marked: so, not sent */
-	uint8_t blob[DIGEST_BYTES];
-	struct buf path;  /* a NUL at its end */
-	struct buf url;   /* signed; never told to anybody */
-	unsigned attempt; /* that failed */
-	uint64_t not_before_ms;
-	int status;
-	char reason[WIRE_REASON_MAX];
-};
-
-struct run_files {
-	struct run_file items[FILES_AT_ONCE];
-	struct buf headers; /* of the places, each with a NUL at its end */
-	bool may_have;      /* files that are not in items */
-	bool is_asking;
-	unsigned attempt; /* of asking, that failed */
-	unsigned ask_max; /* files in a request, while a refused one is looked for; 0: all */
-	unsigned fills;
-	uint64_t not_before_ms;
-	struct changes *changes; /* with the store */
-};
-
-static void file_move(struct run_file *f, enum file_state to)
+void files_move(struct run_file *f, enum file_state to)
 {
 	static const struct {
 		const char *name;
@@ -90,7 +43,7 @@ static void file_move(struct run_file *f, enum file_state to)
 
 static void forget(struct run_file *f)
 {
-	file_move(f, FILE_NONE);
+	files_move(f, FILE_NONE);
 	buf_done(&f->path);
 	buf_done(&f->url);
 }
@@ -104,7 +57,7 @@ static struct run_file *free_item(struct run_files *files)
 	return NULL;
 }
 
-static unsigned count(const struct run_files *files, enum file_state state)
+unsigned files_count(const struct run_files *files, enum file_state state)
 {
 	unsigned n = 0;
 
@@ -155,7 +108,7 @@ static int take_item(struct filling *g, struct run_file *f, const struct upload_
 		memcpy(f->blob, u->blob.at, DIGEST_BYTES);
 	if (buf_add(&f->path, u->path.at, u->path.len) < 0 || buf_text(&f->path) == NULL)
 		return -ENOMEM;
-	file_move(f, FILE_WANTED);
+	files_move(f, FILE_WANTED);
 	return 0;
 }
 
@@ -217,230 +170,24 @@ static int fill(struct models_run *r)
 	return g.error < 0 ? g.error : e < 0 ? e : 0;
 }
 
-/* --- places for them --- */
+/* --- sending --- */
 
-struct places {
-	struct run_files *files;
-	struct buf headers; /* of this answer */
-};
-
-static int on_header(void *arg, struct span header)
-{
-	struct places *p = arg;
-
-	if (memchr(header.at, '\0', header.len) != NULL)
-		return -EBADMSG;
-	(void)buf_add(&p->headers, header.at, header.len); /* the buf remembers */
-	return buf_add_byte(&p->headers, '\0');
-}
-
-/* The which-th of those that were asked for. */
-static struct run_file *asked_for(struct run_files *files, size_t which)
-{
-	for (size_t i = 0; i < FILES_AT_ONCE; i++) {
-		if (files->items[i].is_asked_for && which-- == 0)
-			return &files->items[i];
-	}
-	return NULL;
-}
-
-static int on_place(void *arg, size_t which, struct span url)
-{
-	const struct places *p = arg;
-	struct run_file *f = asked_for(p->files, which);
-
-	assert(f != NULL && f->state == FILE_WANTED);
-	if (memchr(url.at, '\0', url.len) != NULL)
-		return -EBADMSG;
-	buf_clear(&f->url);
-	if (buf_add(&f->url, url.at, url.len) < 0)
-		return f->url.error;
-	return buf_text(&f->url) == NULL ? -ENOMEM : 0;
-}
-
-/* All places are there. W&B wants no bytes of a file without one. */
-static void take_places(struct run_files *files, struct buf *headers)
-{
-	buf_done(&files->headers);
-	files->headers = *headers;
-	buf_init(headers, 0);
-	for (size_t i = 0; i < FILES_AT_ONCE; i++) {
-		struct run_file *f = &files->items[i];
-
-		if (f->is_asked_for)
-			file_move(f, f->url.len == 0 ? FILE_SENT : FILE_READY);
-	}
-	files->attempt = 0;
-	files->ask_max = 0;
-}
-
-static void refuse(struct run_file *f, int status, const char *reason)
+void files_refuse(struct run_file *f, int status, const char *reason)
 {
 	f->status = status;
 	(void)snprintf(f->reason, sizeof(f->reason), "%s", reason); /* may be cut */
 	log_error("models",
 		  "run=%lld http=%d path=%s the file is refused for good: %s (wbxctl dead list)",
 		  (long long)f->run->id, status, (const char *)f->path.data, reason);
-	file_move(f, FILE_REFUSED);
+	files_move(f, FILE_REFUSED);
 }
-
-/* W&B refuses what was asked for: one of the files, when there are several. */
-static void asking_is_refused(struct run_files *files, const struct http_answer *a, unsigned asked)
-{
-	struct run_file *f = asked == 1 ? asked_for(files, 0) : NULL;
-	char reason[WIRE_REASON_MAX];
-
-	files->ask_max = asked > 1 ? asked / 2 : 0;
-	if (f == NULL)
-		return;
-	wire_reason(a->body, reason);
-	refuse(f, a->status, reason);
-}
-
-static void ask_later(struct models_run *r, const struct http_answer *a, uint64_t wait_ms,
-		      uint64_t now_ms)
-{
-	r->files->attempt++;
-	r->files->not_before_ms = now_ms + wait_ms;
-	log_warn("models",
-		 "run=%lld http=%d wait_ms=%llu no places for files; they are asked for again",
-		 (long long)r->id, a->status, (unsigned long long)wait_ms);
-}
-
-static void obey_asking(struct models_run *r, const struct http_answer *a, unsigned asked,
-			const struct retry_verdict *v, struct places *places)
-{
-	uint64_t now_ms = clock_mono_ms();
-
-	switch (v->action) {
-	case RETRY_SENT: take_places(r->files, &places->headers); return;
-	case RETRY_SPLIT:
-	case RETRY_REFUSED: asking_is_refused(r->files, a, asked); return;
-	case RETRY_AGAIN:
-	case RETRY_URL: ask_later(r, a, v->wait_ms, now_ms); return;
-	case RETRY_KEY:      /* the sink asks who we are */
-	case RETRY_PARK_RUN: /* its rows find out what is the matter with the run */
-		ask_later(r, a, r->user->sink->settings.backoff_max_ms, now_ms);
-		return;
-	}
-}
-
-static void on_places(void *arg, struct sink *sink, const struct http_answer *a)
-{
-	struct models_run *r = arg;
-	struct run_files *files = r->files;
-	struct http_answer answer = *a;
-	struct places places = {.files = files};
-	const struct wire_files want = {
-		.on_header = on_header, .on_file = on_place, .arg = &places};
-	struct retry_facts facts = {.endpoint = ENDPOINT_GRAPHQL, .attempt = files->attempt + 1};
-	struct retry_verdict v;
-	int e = 0;
-
-	for (size_t i = 0; i < FILES_AT_ONCE; i++)
-		facts.parts += files->items[i].is_asked_for;
-	buf_init(&places.headers, BODY_MAX);
-	if (a->transport == TRANSPORT_ANSWERED && a->status >= 200 && a->status < 300)
-		e = wire_read_run_files(a->body, facts.parts, &want);
-	if (e < 0 && e != -EREMOTEIO)
-		answer.transport = TRANSPORT_BROKEN;
-	facts.has_errors = e == -EREMOTEIO;
-	v = sink_judge(sink, &answer, &facts, clock_mono_ms());
-	obey_asking(r, &answer, facts.parts, &v, &places);
-	buf_done(&places.headers);
-	for (size_t i = 0; i < FILES_AT_ONCE; i++)
-		files->items[i].is_asked_for = false;
-	files->is_asking = false;
-	r->files_next_ms = 0;
-}
-
-/* Those that are asked for now, as paths. */
-static unsigned choose(struct run_files *files, struct span ret[FILES_AT_ONCE], uint64_t now_ms)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < FILES_AT_ONCE; i++) {
-		struct run_file *f = &files->items[i];
-
-		if (f->state != FILE_WANTED || now_ms < f->not_before_ms ||
-		    (files->ask_max != 0 && n >= files->ask_max))
-			continue;
-		f->is_asked_for = true;
-		ret[n++] = buf_span(&f->path);
-	}
-	return n;
-}
-
-static int post_asking(struct models_run *r, const struct span *paths, unsigned n)
-{
-	struct run_info *info = mem_alloc(sizeof(*info));
-	struct run_headers extra;
-	struct sink_body post = {.lane = LANE_METRICS};
-	struct buf url;
-	struct buf body;
-	int e = info == NULL ? -ENOMEM : reader_run(r->host->reader, r->id, info);
-
-	buf_init(&url, URL_MAX);
-	buf_init(&body, BODY_MAX);
-	if (e == 0) {
-		const struct wire_name name = {.entity = run_entity(info),
-					       .project = run_project(info),
-					       .run = info->name};
-
-		wire_run_files(&body, &name, paths, n);
-		(void)wire_graphql_url(&url, r->host->base_url); /* the buf remembers */
-		e = url.error != 0 ? url.error : body.error;
-	}
-	run_shared_headers(r, false, &extra);
-	post.url = (const char *)url.data;
-	post.body = &body;
-	post.headers = extra.list;
-	post.header_count = extra.count;
-	if (e < 0)
-		sink_cancel(r->user->sink);
-	else
-		e = sink_post_body(r->user->sink, r->user->uid, &post, on_places, r);
-	buf_done(&url);
-	buf_done(&body);
-	(void)mem_free(info);
-	return e;
-}
-
-/* Returns when to try again: 0 when nothing has to be. */
-static uint64_t ask(struct models_run *r, uint64_t now_ms)
-{
-	struct run_files *files = r->files;
-	struct span paths[FILES_AT_ONCE];
-	uint64_t wait_ms;
-	unsigned n;
-	int e;
-
-	if (files->is_asking || count(files, FILE_WANTED) == 0)
-		return 0;
-	if (now_ms < files->not_before_ms)
-		return files->not_before_ms;
-	n = choose(files, paths, now_ms);
-	if (n == 0)
-		return 0; /* each has its time to wait for */
-	wait_ms = sink_admit(r->user->sink, r->user->uid, now_ms);
-	e = wait_ms == 0 ? post_asking(r, paths, n) : -EAGAIN;
-	files->is_asking = e == 0;
-	if (e == 0)
-		return 0;
-	for (size_t i = 0; i < FILES_AT_ONCE; i++)
-		files->items[i].is_asked_for = false;
-	return wait_ms == UINT64_MAX ? UINT64_MAX
-				     : now_ms + (wait_ms == 0 ? STORE_RETRY_MS : wait_ms);
-}
-
-/* --- sending --- */
 
 static void again(struct run_file *f, const struct http_answer *a, const struct retry_verdict *v,
 		  uint64_t now_ms)
 {
 	f->attempt++;
 	f->not_before_ms = now_ms + v->wait_ms;
-	file_move(f, v->action == RETRY_URL ? FILE_WANTED : FILE_READY);
+	files_move(f, v->action == RETRY_URL ? FILE_WANTED : FILE_READY);
 	if (f->attempt < STEPS_BACK && v->action == RETRY_URL)
 		return; /* URLs expire */
 	log_warn("models",
@@ -461,7 +208,7 @@ static void on_upload(void *arg, struct sink *sink, const struct http_answer *a)
 	switch (v.action) {
 	case RETRY_SENT:
 		fault_point("upload.answered");
-		file_move(f, FILE_SENT);
+		files_move(f, FILE_SENT);
 		return;
 	case RETRY_AGAIN:
 	case RETRY_URL: again(f, a, &v, now_ms); return;
@@ -469,8 +216,8 @@ static void on_upload(void *arg, struct sink *sink, const struct http_answer *a)
 	case RETRY_SPLIT:
 	case RETRY_PARK_RUN:
 	case RETRY_KEY:
-		refuse(f, a->status,
-		       a->source_error != 0 ? a->error : "the storage does not take it");
+		files_refuse(f, a->status,
+			     a->source_error != 0 ? a->error : "the storage does not take it");
 		return;
 	}
 }
@@ -539,17 +286,17 @@ static uint64_t start(struct models_run *r, uint64_t now_ms)
 				      f->kind == UPLOAD_FILE ? LANE_FILES : LANE_TABLES, f->size))
 			continue;
 		if (!f->has_blob && f->size > 0) {
-			refuse(f, 0, "its bytes are not here any more");
+			files_refuse(f, 0, "its bytes are not here any more");
 			return now_ms;
 		}
 		e = start_one(f);
 		if (e == -EINVAL) {
-			refuse(f, 0, "W&B gave an address for it that is none");
+			files_refuse(f, 0, "W&B gave an address for it that is none");
 			return now_ms;
 		}
 		if (e < 0)
 			return now_ms + STORE_RETRY_MS;
-		file_move(f, FILE_SENDING);
+		files_move(f, FILE_SENDING);
 	}
 	return next_ms;
 }
@@ -597,14 +344,15 @@ static void mark(struct models_run *r, struct run_file *f, struct changes *chang
 		changes_add(changes, &there);
 		changes_add(changes, &ok);
 	}
-	file_move(f, FILE_MARKED);
+	files_move(f, FILE_MARKED);
 }
 
 static int commit(struct models_run *r)
 {
 	struct run_files *files = r->files;
 
-	if (files->changes != NULL || count(files, FILE_SENT) + count(files, FILE_REFUSED) == 0)
+	if (files->changes != NULL ||
+	    files_count(files, FILE_SENT) + files_count(files, FILE_REFUSED) == 0)
 		return 0;
 	files->changes = changes_new(r, r->host->replies);
 	if (files->changes == NULL)
@@ -639,7 +387,7 @@ bool run_files_on_changes(struct models_run *r, struct changes *list)
 		if (result == 0)
 			forget(f);
 		else
-			file_move(f, f->is_refused ? FILE_REFUSED : FILE_SENT);
+			files_move(f, f->is_refused ? FILE_REFUSED : FILE_SENT);
 	}
 	files->changes = changes_free(list);
 	files->may_have = true;
@@ -689,7 +437,7 @@ uint64_t run_files_turn(struct models_run *r, uint64_t now_ms)
 	}
 	if (make(r) < 0 || fill(r) < 0 || commit(r) < 0)
 		return now_ms + STORE_RETRY_MS;
-	ask_ms = ask(r, now_ms);
+	ask_ms = files_ask(r, now_ms);
 	start_ms = start(r, now_ms);
 	if (commit(r) < 0)
 		return now_ms + STORE_RETRY_MS;
@@ -711,7 +459,7 @@ void run_files_look(struct models_run *r)
 
 bool run_files_are_idle(const struct models_run *r)
 {
-	return r->files == NULL || count(r->files, FILE_NONE) == FILES_AT_ONCE;
+	return r->files == NULL || files_count(r->files, FILE_NONE) == FILES_AT_ONCE;
 }
 
 struct run_files *run_files_free(struct run_files *f)

@@ -13,8 +13,12 @@ static void digest_text(const uint8_t sha256[DIGEST_BYTES], char ret[REF_DIGEST_
 	(void)EVP_EncodeBlock(text, sha256, DIGEST_BYTES); /* 44 characters, the last is '=' */
 	for (size_t i = 0; i < REF_DIGEST_MAX - 1; i++)
 		ret[i] = (char)text[i];
-	for (char *c = ret; c < ret + REF_DIGEST_MAX - 1; c++)
-		*c = *c == '+' ? 'X' : *c == '/' ? 'Y' : *c;
+	for (char *c = ret; c < ret + REF_DIGEST_MAX - 1; c++) {
+		if (*c == '+')
+			*c = 'X';
+		else if (*c == '/')
+			*c = 'Y';
+	}
 	ret[REF_DIGEST_MAX - 1] = '\0';
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/forward/weave/render.h"
 
 #include "daemon/forward/models/value.h"
+#include "proto/base/mem.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,6 +23,11 @@ struct level {
 
 /* --- secrets --- */
 
+static char lower(uint8_t c)
+{
+	return (char)tolower(c);
+}
+
 /* The name in lower case, without _ and -. False: it is longer than any that is meant. */
 static bool normalise(struct span key, char ret[SECRET_NAME_MAX + 1], size_t *ret_len)
 {
@@ -32,7 +38,7 @@ static bool normalise(struct span key, char ret[SECRET_NAME_MAX + 1], size_t *re
 			continue;
 		if (len == SECRET_NAME_MAX)
 			return false;
-		ret[len++] = (char)tolower(key.at[i]);
+		ret[len++] = lower(key.at[i]);
 	}
 	ret[len] = '\0';
 	*ret_len = len;
@@ -71,8 +77,7 @@ bool render_is_secret(struct span key)
 	char name[SECRET_NAME_MAX + 1];
 	size_t len;
 
-	return normalise(key, name, &len) &&
-	       (is_whole_secret(name) || ends_as_a_secret(name, len));
+	return normalise(key, name, &len) && (is_whole_secret(name) || ends_as_a_secret(name, len));
 }
 
 /* --- texts and bytes --- */
