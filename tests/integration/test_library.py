@@ -394,7 +394,7 @@ def eight_processes_on_one_run_are_eight_producers_of_one_run(box: Box) -> None:
     """, socket=daemon.socket, name=f"trainer{rank}", RANK=str(rank), WORLD_SIZE="8") for rank in range(8)]
     for program in programs:
         end_well(program)
-    rows = [r.body["data"] for r in daemon.store.rows(kind="log")]
+    rows = until(lambda: len(found := [r.body["data"] for r in daemon.store.rows(kind="log")]) >= 1600 and found, "all rows are in the store")
     for rank in range(8):
         seen = [r["n"] for r in rows if r["rank"] == rank]
         assert seen == list(range(200)), f"rank {rank}: {seen}"
