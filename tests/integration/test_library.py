@@ -399,7 +399,7 @@ def eight_processes_on_one_run_are_eight_producers_of_one_run(box: Box) -> None:
         seen = [r["n"] for r in rows if r["rank"] == rank]
         assert seen == list(range(200)), f"rank {rank}: {seen}"
     assert daemon.store.query("SELECT count(*) FROM run") == [(1,)]
-    assert daemon.store.query("SELECT count(*), min(state), max(state) FROM member") == [(8, 1, 1)]
+    until(lambda: daemon.store.query("SELECT count(*), min(state), max(state) FROM member") == [(8, 1, 1)], "all have ended")
     daemon.await_no_kept_files()
 
 

@@ -377,6 +377,22 @@ def a_trace_waits_for_its_run_and_for_the_link(box: Box) -> None:
     weave.check()
 
 
+@test
+def a_judge_on_another_machine_that_only_attaches_is_traced_into_the_run(box: Box) -> None:
+    fake, weave, daemon = tracing(box)
+    fake.ask("/__run", {"run": RUN, "create": True})
+    with greeted(daemon.socket) as c:
+        c.send("attach", run="r", t=now_us(), project="p", entity=ENTITY)
+        sent = judge(c)
+        c.finish("r")
+        calls = weave.await_calls(5)
+    assert set(calls) == {x.id for x in sent} and all(call["wb_run_id"] == RUN for call in calls.values())
+    until(lambda: daemon.store.query("SELECT state FROM run") == [(4,)], "the run is over here")
+    nothing_waits(Ctl(daemon))
+    assert not fake.requests("filestream"), "a guest that adds no row opens no stream"
+    weave.check()
+
+
 # -- sampling and budgets
 
 def rules(**lines: str) -> dict[str, str]:

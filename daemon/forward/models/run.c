@@ -103,6 +103,16 @@ static bool is_dirty(const struct models_run *r)
 	return has_news(r) || has_alert(r);
 }
 
+/* Judge calls of it that wait to know what W&B calls it. */
+static bool has_traces(struct models_run *r)
+{
+	struct stream_info stream;
+
+	return r->info->state == RUN_NEW &&
+	       reader_stream(r->host->reader, stream_of(r->id, CLASS_TRACES), &stream) == 0 &&
+	       stream.waiting > 0;
+}
+
 /* Everything is with W&B but the word that it is over. Files that wait may have been sent, or
  * planned, since the run was read. */
 static bool may_end(struct models_run *r, bool has_more)
@@ -110,7 +120,7 @@ static bool may_end(struct models_run *r, bool has_more)
 	if (!plan_is_over(r->plan) || has_more || side_waits(r->side) || r->side->console.count > 0)
 		return false;
 	return reader_run(r->host->reader, r->id, r->info) == 0 && r->info->uploads == 0 &&
-	       r->info->artifacts == 0;
+	       r->info->artifacts == 0 && !has_traces(r);
 }
 
 /* What goes to W&B whole is read there first: somebody else's part of it stays. */
@@ -144,7 +154,7 @@ static bool choose_request(struct models_run *r, bool may_complete, uint64_t now
 	r->request = (struct request){.kind = REQUEST_STREAM, .is_complete = may_complete};
 	if ((r->info->state == RUN_DONE && !has_tags_alone(r)) ||
 	    (!p->has_run && !r->is_stopped && !is_dirty(r) && !may_complete &&
-	     !(is_new && run_has_side(r))))
+	     !(is_new && run_has_side(r)) && !has_traces(r)))
 		return false;
 	if (wants_about(r)) {
 		r->request.kind = REQUEST_STATUS;
