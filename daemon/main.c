@@ -149,6 +149,29 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 	return 0;
 }
 
+/* Paths of settings are whole; --dir may be below the working directory. 0, or the exit code. */
+static int make_dir_whole(struct arguments *a)
+{
+	static char whole[CONFIG_TEXT_MAX];
+	char here[CONFIG_TEXT_MAX];
+	int n;
+
+	if (a->dir == NULL || a->dir[0] == '/')
+		return 0;
+	n = getcwd(here, sizeof(here)) == NULL
+		    ? -1
+		    : snprintf(whole, sizeof(whole), "%s/%s", here, a->dir);
+	if (n < 0 || (size_t)n >= sizeof(whole)) {
+		log_error("main",
+			  "dir=%s the working directory has no path, or a long one: give --dir a "
+			  "whole one",
+			  a->dir);
+		return EXIT_USAGE;
+	}
+	a->dir = whole;
+	return 0;
+}
+
 static int read_config(const struct arguments *a, struct config *ret,
 		       char ret_error[CONFIG_ERROR_MAX])
 {
@@ -598,6 +621,8 @@ int main(int argc, char **argv)
 	char error[CONFIG_ERROR_MAX];
 	int r = read_arguments(&d.arguments, argc, argv);
 
+	if (r == 0)
+		r = make_dir_whole(&d.arguments);
 	if (r != 0)
 		return r;
 	if (d.arguments.compact != NULL)

@@ -101,14 +101,11 @@ static void put_row(struct wbx_map *rows, const json_t *row)
 	(void)wbx_end(rows);
 }
 
-static int read_rows(const char *path, struct wbx_map *rows)
+static int read_stream(FILE *f, const char *path, struct wbx_map *rows)
 {
-	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 	unsigned long long number = 0;
 	int r = CODE_OK;
 
-	if (f == NULL)
-		return say_errno(path, -errno);
 	while (r == CODE_OK && !feof(f)) {
 		json_error_t error;
 		json_t *row;
@@ -128,10 +125,21 @@ static int read_rows(const char *path, struct wbx_map *rows)
 		}
 		json_decref(row);
 	}
-	if (ferror(f) && r == CODE_OK)
-		r = say_errno(path, -EIO);
-	if (f != stdin)
-		(void)fclose(f); /* it was read only */
+	return ferror(f) && r == CODE_OK ? say_errno(path, -EIO) : r;
+}
+
+static int read_rows(const char *path, struct wbx_map *rows)
+{
+	FILE *f;
+	int r;
+
+	if (strcmp(path, "-") == 0)
+		return read_stream(stdin, path, rows);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return say_errno(path, -errno);
+	r = read_stream(f, path, rows);
+	(void)fclose(f); /* it was read only */
 	return r;
 }
 

@@ -73,6 +73,16 @@ def the_command_line_wins_over_the_environment_and_that_over_the_file(box: Box) 
 
 
 @test
+def the_directory_may_be_named_from_where_one_stands(box: Box) -> None:
+    done = subprocess.run([str(WBXD), "--dir", "mine", "--check-config"], env=clean_env(), cwd=box.dir, capture_output=True, text=True, timeout=WAIT_SECONDS)
+    assert done.returncode == 0, done.stderr
+    daemon = Daemon(box, box.dir / "mine")
+    process = Process(box, [WBXD, "--dir", "mine", "--store.reserve=0"], env=clean_env(HOME=str(box.dir)), cwd=box.dir, log=daemon.log_path)
+    until(lambda: (box.dir / "mine/wbx.sock").is_socket() and (box.dir / "mine/journal").is_dir(), "it runs there")
+    process.kill9()
+
+
+@test
 def a_file_that_is_named_must_be_there(box: Box) -> None:
     code, said = check_config(box, "--config", box.dir / "none.conf")
     assert code == CONFIG and "none.conf: No such file" in said, said

@@ -43,10 +43,11 @@ class Process:
     """A child of the test. Killed with its box when it still runs."""
 
     def __init__(self, box: Box, args: Sequence[str | Path], *, env: Mapping[str, str] | None = None, log: Path | None = None,
-                 stdin: int | None = subprocess.DEVNULL, stdout: int | None = None, pass_fds: Sequence[int] = ()) -> None:
+                 stdin: int | None = subprocess.DEVNULL, stdout: int | None = None, pass_fds: Sequence[int] = (),
+                 cwd: Path | None = None) -> None:
         with open(log or os.devnull, "ab") as out:
             self._popen = subprocess.Popen([str(a) for a in args], env=dict(env if env is not None else clean_env()),
-                                           stdin=stdin, stdout=out if stdout is None else stdout, stderr=out, pass_fds=pass_fds)
+                                           stdin=stdin, stdout=out if stdout is None else stdout, stderr=out, pass_fds=pass_fds, cwd=cwd)
         self.pid = self._popen.pid
         self.stdin = self._popen.stdin
         self.stdout = self._popen.stdout
