@@ -52,7 +52,6 @@ static void run_free(struct wbx_run *run)
 	(void)mem_free(run->label);
 	(void)mem_free(run->token);
 	(void)grow_free(run->grow);
-	(void)mem_free(run);
 	(void)mem_free(run); /* nobody has told it anything yet */
 }
 

@@ -87,7 +87,7 @@ def no_unit_test_crashes_or_hangs_when_an_allocation_fails(box: Box) -> None:
             before = hits.count
             env = clean_env(CK_TAP_LOG_FILE_NAME="-", CK_VERBOSITY="silent", CK_DEFAULT_TIMEOUT="60", WBX_ALLOC_CHILDREN="1",
                             WBX_ALLOC_FAIL=str(n), TMPDIR=str(box.dir), **hits.env())
-            r = subprocess.run([program], env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+            r = subprocess.run([program], env=env, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False, timeout=300)
             assert r.returncode in (0, 1), f"{program.name}, allocation {n}: ended with {r.returncode}\n{r.stderr[-500:]}"
             bad += [f"{program.name}, allocation {n}: {line}" for line in r.stdout.splitlines()
                     if line.startswith("not ok") and re.search(r"signal (?!11\b)|timeout expired", line)]
