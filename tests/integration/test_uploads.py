@@ -238,7 +238,8 @@ def files_in_values_are_sent_and_named_as_the_sdk_names_them(box: Box) -> None:
                          "audio": [{"_type": "audio-file", "blob": sound, "ext": ".wav", "caption": "hm"}]},
                 "plain": [1, {"blob": 3}]}
         c.send("log", run="r", t=now_us(), data=data, blobs=[one, two, mask, sound])
-        c.send("log", run="r", t=now_us(), data={"one": image(one)}, blobs=[one])
+        again = c.blob(5, PNG + bytes([1]))  # each record brings its own
+        c.send("log", run="r", t=now_us(), data={"one": image(again)}, blobs=[again])
         c.finish("r")
     fake.await_run("r", "finished")
     first, second = map(own, fake.rows("r"))
