@@ -74,6 +74,8 @@ static size_t log_it(struct grow *g, uint32_t rows, uint32_t changed, size_t *re
 	uint32_t count = 0;
 	size_t fresh = 0;
 
+	ck_assert_ptr_nonnull(m);
+	ck_assert_ptr_nonnull(g);
 	buf_init(&all, 64 << 20);
 	draft(&d, rows, changed);
 	draft(&want, rows, changed);
