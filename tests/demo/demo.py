@@ -228,7 +228,7 @@ class Demo:
         calls = [e for rank in self.ranks for e in rank if e["kind"].startswith("call")]
         return [
             ("the judge of the fake has nothing to say, of the runs and of their end", self.judge),
-            (f"all {len(calls):,} records of judge calls are on disk as they were logged, for a version that sends them",
+            (f"all {len(calls):,} records of judge calls are on disk as they were logged",
              lambda: self.kept(calls)),
         ]
 
